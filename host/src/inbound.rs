@@ -1,0 +1,1 @@
+//! Stations one and two of an incoming message.

@@ -1,0 +1,1 @@
+//! Fan-out of events to live streams. Never in the safety path.

@@ -1,0 +1,3 @@
+//! The only room that names the WhatsApp library.
+
+pub mod keys;

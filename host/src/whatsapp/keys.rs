@@ -1,0 +1,1 @@
+//! The library's key store over our store.
