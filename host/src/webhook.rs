@@ -1,5 +1,7 @@
 //! Deliveries on their way: claim what is due, attempt it, settle it.
 
+pub mod body;
+
 use crate::app::tasks::Tasks;
 use crate::config::WebhookConfig;
 use crate::egress::Egress;
