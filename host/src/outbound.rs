@@ -19,7 +19,7 @@ use crate::store::sends::{Begun, NewSend};
 use crate::whatsapp;
 
 /// The sender. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Outbound {
     store: Store,
     sessions: Sessions,

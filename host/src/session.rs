@@ -9,6 +9,7 @@ mod lifecycle;
 mod state;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -287,6 +288,12 @@ async fn finish(running: Option<Running>) {
         running.stop.cancel();
         // A panic in it has been logged where it was spawned.
         let _ = running.task.await;
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("known", &self.slots().len()).finish_non_exhaustive()
     }
 }
 

@@ -17,6 +17,7 @@ const GOOD_FOR: Duration = Duration::from_hours(24);
 const REMEMBERED: usize = 10_000;
 
 /// The numbers known to be on WhatsApp.
+#[derive(Debug)]
 pub(super) struct Recipients {
     clock: Clock,
     found: Mutex<HashMap<Phone, Millis>>,
