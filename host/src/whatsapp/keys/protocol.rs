@@ -69,8 +69,8 @@ impl ProtocolStore for KeyStore {
 
     async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> Result<()> {
         let encoded = records.iter().map(encode).collect::<Result<Vec<_>>>()?;
-        let key = |record: &'_ DeviceListRecord| Kind::DeviceList.key(record.user.as_bytes());
-        let records: Vec<(Key<'_>, &[u8])> = records.iter().map(key).zip(encoded.iter().map(Vec::as_slice)).collect();
+        let keys = records.iter().map(|record| Kind::DeviceList.key(record.user.as_bytes()));
+        let records: Vec<(Key<'_>, &[u8])> = keys.zip(encoded.iter().map(Vec::as_slice)).collect();
         self.keys.put(&records).await.map_err(told)
     }
 
