@@ -244,7 +244,7 @@ impl Keys {
     /// state of the old link behind the wipe.
     pub async fn wipe(&self) -> Result<(), StoreError> {
         let session = self.1.clone();
-        self.0.write(move |tx| Box::pin(async move { wipe(tx, &session).await })).await
+        self.0.write(move |tx| Box::pin(async move { forget(tx, &session).await })).await
     }
 
     fn readers(&self) -> &Pool {
@@ -319,8 +319,8 @@ impl Keys {
     }
 }
 
-/// Deletes every row of the key store that belongs to `session`; part of whatever transaction forgets its link.
-pub(super) async fn wipe(tx: &mut Tx, session: &SessionId) -> Result<(), StoreError> {
+/// Forgets every key of a session, within the transaction that forgets its link.
+pub(super) async fn forget(tx: &mut Tx, session: &SessionId) -> Result<(), StoreError> {
     on!(tx, |db, q| {
         for statement in [WIPE_KEYS, WIPE_SENDERS, WIPE_LIDS, WIPE_TOKENS, WIPE_MESSAGES] {
             sqlx::query(q(statement)).bind(session.as_str()).execute(&mut *db).await?;
@@ -397,6 +397,13 @@ fn text(name: Vec<u8>) -> Result<String, StoreError> {
 /// Rows affected, as the callers count them.
 fn count(rows: u64) -> u32 {
     u32::try_from(rows).unwrap_or(u32::MAX)
+}
+
+/// Every statement of this room and its parts.
+#[cfg(test)]
+pub(in crate::store) fn statements() -> Vec<(&'static str, Sql)> {
+    [STATEMENTS, lids::STATEMENTS, messages::STATEMENTS, prekeys::STATEMENTS, senders::STATEMENTS, tokens::STATEMENTS]
+        .concat()
 }
 
 #[cfg(test)]
