@@ -183,6 +183,8 @@ impl From<SendError> for ApiError {
         let message = error.to_string();
         match error {
             SendError::NoSuchPhone => Self::new(StatusCode::NOT_FOUND, "no_such_phone", message),
+            // Not the founding 404, which tells clients that the session is not logged in.
+            SendError::NoSuchRecipient(_) => Self::bad_request("recipient_not_on_whatsapp", message),
             SendError::KeyReused => Self::conflict("idempotency_key_reused", message),
             SendError::InFlight => {
                 Self::conflict("idempotency_key_in_flight", message).retry_after(Duration::from_secs(1))
