@@ -21,8 +21,6 @@ mod whatsapp;
 
 use std::path::{Path, PathBuf};
 
-use secrecy::{ExposeSecret, SecretString};
-
 pub use auth::AuthConfig;
 pub use database::DatabaseConfig;
 pub use http::HttpConfig;
@@ -90,7 +88,7 @@ impl Config {
     /// The typed form of values resolved before.
     pub fn read(values: &Values) -> Result<Self, ConfigError> {
         let data_dir: PathBuf = values.required(&DATA_DIR, value::folder)?;
-        let config = Self {
+        Ok(Self {
             http: HttpConfig::read(values)?,
             database: DatabaseConfig::read(values, &data_dir)?,
             auth: AuthConfig::read(values)?,
@@ -99,9 +97,7 @@ impl Config {
             vault: VaultConfig::read(values, &data_dir)?,
             telemetry: TelemetryConfig::read(values)?,
             data_dir,
-        };
-        config.refuse_known_password(values)?;
-        Ok(config)
+        })
     }
 
     /// A gateway for a test or a demo: state in `data_dir`, a port the system chooses on loopback, and nobody at the
@@ -112,16 +108,6 @@ impl Config {
         sources.set("http.port", "0");
         sources.set("whatsapp.url", "ws://127.0.0.1:9/ws/chat");
         Self::load(&sources)
-    }
-
-    /// A short or well-known first password is good for a demonstration on this machine only.
-    fn refuse_known_password(&self, values: &Values) -> Result<(), ConfigError> {
-        let short = |password: &SecretString| password.expose_secret().chars().count() < auth::PASSWORD_LENGTH;
-        let on_show = cfg!(feature = "demo") && self.http.host.is_loopback();
-        if on_show || !self.auth.admin_password.as_ref().is_some_and(short) {
-            return Ok(());
-        }
-        Err(values.refuse(&auth::ADMIN_PASSWORD, "shorter than 8 characters; choose a longer password"))
     }
 }
 

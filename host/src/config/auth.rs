@@ -10,7 +10,7 @@ use super::{ConfigError, Setting, Values};
 /// Logging in.
 #[derive(Clone, Debug)]
 pub struct AuthConfig {
-    /// The key tokens are signed with, at least 32 bytes. `JWT_SECRET`; made at first start when not given.
+    /// The key tokens are signed with, at least 32 bytes (`auth` checks). `JWT_SECRET`; made at first start when not given.
     pub jwt_secret: Option<SecretString>,
     /// How long a token is good for. Default 12 h.
     pub token_lifetime: Duration,
@@ -18,14 +18,10 @@ pub struct AuthConfig {
     pub admin_password: Option<SecretString>,
 }
 
-/// Characters a password has at least.
-pub(super) const PASSWORD_LENGTH: usize = 8;
-
 impl AuthConfig {
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
-        let long_enough = |text: &str| if text.len() < 32 { None } else { secret(text) };
         Ok(Self {
-            jwt_secret: values.optional(&JWT_SECRET, long_enough)?,
+            jwt_secret: values.optional(&JWT_SECRET, secret)?,
             token_lifetime: values.required(&TOKEN_LIFETIME, duration)?,
             admin_password: values.optional(&ADMIN_PASSWORD, secret)?,
         })
@@ -46,7 +42,7 @@ static TOKEN_LIFETIME: Setting =
     Setting::new("auth.token_lifetime", "TOKEN_LIFETIME", "a time such as 12h", "How long a login token is good for.")
         .default("12h");
 
-pub(super) static ADMIN_PASSWORD: Setting = Setting::new(
+static ADMIN_PASSWORD: Setting = Setting::new(
     "auth.admin_password",
     "ADMIN_PASSWORD",
     "at least 8 characters",

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use secrecy::ExposeSecret;
+
 use super::*;
 
 fn sources(environment: &[(&str, &str)]) -> Sources {
@@ -112,17 +114,13 @@ fn refuses_a_wrong_value_with_its_name_origin_and_what_was_expected() {
         ),
         (
             ("WEBHOOK_ALLOW", "10.0.0.0/33"),
-            "webhook.allow is \"10.0.0.0/33\" (environment WEBHOOK_ALLOW): expected networks such as 10.0.0.0/8, separated by commas",
+            "webhook.allow is \"10.0.0.0/33\" (environment WEBHOOK_ALLOW): expected networks such as 10.0.0.0/8 or addresses, separated by commas",
         ),
         (
             ("WHATSAPP_VERSION", "2.3000"),
             "whatsapp.version is \"2.3000\" (environment WHATSAPP_VERSION): expected three numbers such as 2.3000.1",
         ),
         (("LOG_FORMAT", "xml"), "log.format is \"xml\" (environment LOG_FORMAT): expected text or json"),
-        (
-            ("JWT_SECRET", "your-secret-key"),
-            "auth.jwt_secret is ******** (environment JWT_SECRET): expected at least 32 bytes, for example from `openssl rand -base64 32`",
-        ),
     ];
     for (pair, message) in table {
         assert_eq!(refusal(&sources(&[pair])), message);
@@ -169,8 +167,8 @@ fn refuses_a_file_that_is_missing_or_no_toml() {
 fn refuses_a_list_where_one_value_belongs_and_joins_it_where_many_do() {
     let (_dir, sources) = with_file("[http]\nport = [1, 2]\n");
     assert!(refusal(&sources).contains("expected a number"));
-    let (_dir, sources) = with_file("[webhook]\nallow = [\"10.0.0.0/8\", \"fd00::/8\"]\n");
-    assert_eq!(Config::load(&sources).unwrap().webhook.allow, ["10.0.0.0/8", "fd00::/8"]);
+    let (_dir, sources) = with_file("[webhook]\nallow = [\"10.0.0.0/8\", \"fd00::1\"]\n");
+    assert_eq!(Config::load(&sources).unwrap().webhook.allow, ["10.0.0.0/8", "fd00::1"]);
 }
 
 #[test]
@@ -191,14 +189,6 @@ fn a_demo_build_meets_no_server_but_this_machines_and_clear_text_stays_here() {
         assert_eq!(whatsapp::may_dial(&url, false).is_ok(), product, "product: {url}");
         assert_eq!(whatsapp::may_dial(&url, true).is_ok(), demo, "demo: {url}");
     }
-}
-
-#[test]
-fn a_short_first_password_is_refused_beyond_this_machine() {
-    let open = sources(&[("ADMIN_PASSWORD", "admin"), ("HOST", "0.0.0.0")]);
-    assert!(refusal(&open).contains("auth.admin_password is ******** (environment ADMIN_PASSWORD): shorter than 8"));
-    let here = Config::load(&sources(&[("ADMIN_PASSWORD", "admin")]));
-    assert_eq!(here.is_ok(), cfg!(feature = "demo"));
 }
 
 #[test]

@@ -27,11 +27,12 @@ impl WebhookConfig {
     }
 }
 
-/// A network as address and prefix length.
+/// An address, or a network as address and prefix length.
 fn network(text: &str) -> Option<String> {
-    let (address, length) = text.split_once('/')?;
+    let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let longest = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
-    (length.parse::<u8>().ok()? <= longest).then(|| text.to_owned())
+    let length = length.map_or(Some(longest), |length| length.parse::<u8>().ok())?;
+    (length <= longest).then(|| text.to_owned())
 }
 
 pub(super) const SETTINGS: &[&Setting] = &[&TIMEOUT, &CONCURRENCY, &ALLOW];
@@ -51,7 +52,7 @@ static CONCURRENCY: Setting =
 static ALLOW: Setting = Setting::new(
     "webhook.allow",
     "WEBHOOK_ALLOW",
-    "networks such as 10.0.0.0/8, separated by commas",
+    "networks such as 10.0.0.0/8 or addresses, separated by commas",
     "Private networks that webhooks may go to. None unless set: only public addresses are dialled.",
 )
 .sample("10.0.0.0/8");
