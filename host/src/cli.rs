@@ -61,11 +61,14 @@ pub async fn run(cli: Cli) -> Result<()> {
     let sources = Sources::of_process(cli.flags.into_values(), cli.config)?;
     match cli.command {
         Command::Serve => serve::run(Config::load(&sources)?).await,
-        Command::Config(command) => settings::run(command, &Values::resolve(&sources)?),
+        Command::Config(command) => settings::run(&command, &Values::resolve(&sources)?),
         Command::User(arguments) => user::run(arguments, &Config::load(&sources)?).await,
         Command::Session(arguments) => session::run(arguments, &Config::load(&sources)?).await,
         Command::Migrate => migrate::run(&Config::load(&sources)?).await,
-        Command::Export(command) => export::run(command),
+        Command::Export(command) => {
+            export::run(&command);
+            Ok(())
+        }
     }
 }
 

@@ -1,4 +1,6 @@
 //! One binary for all integration tests, so that the crates below are linked once.
 
+mod config;
 mod egress;
+mod house;
 mod webhook;

@@ -4,12 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use futures_util::{Stream, StreamExt};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::config::Config;
+use crate::model::SessionId;
 
 /// Time a call may take: a send waits for WhatsApp, nothing here does.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +38,7 @@ impl Gateway {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let gateway = Self { client, listen, token: None };
-        let version: Result<Value> = gateway.ask(Method::GET, "/api/version", None).await;
+        let version: Result<Value> = gateway.get("/api/version").await;
         if version.is_ok_and(|version| version["name"] == env!("CARGO_PKG_NAME")) {
             return Ok(Some(gateway));
         }
@@ -43,7 +48,14 @@ impl Gateway {
     /// The same gateway, with this user logged in.
     pub(super) async fn login(mut self, username: &str, password: &SecretString) -> Result<Self> {
         let body = json!({ "username": username, "password": password.expose_secret() });
-        let answer: Value = self.ask(Method::POST, "/api/login", Some(body)).await.context("the login failed")?;
+        let answer: Value = self.post("/api/login", Some(body)).await.context("the login failed")?;
+        if answer["must_change_password"] == true {
+            bail!(
+                "{username} has a one-time password, which can only choose a lasting one: \
+                 POST {}/api/password with current_password and new_password",
+                self.address()
+            );
+        }
         let token = answer["token"].as_str().ok_or_else(|| anyhow!("the gateway answered the login without a token"))?;
         self.token = Some(SecretString::from(token));
         Ok(self)
@@ -54,21 +66,41 @@ impl Gateway {
         format!("http://{}", self.listen)
     }
 
-    /// The address of a session's pairing stream, the token in it.
-    pub(super) fn stream(&self, session: &str) -> SecretString {
-        let token = self.token.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
-        SecretString::from(format!("ws://{}/api/ws/{session}?token={token}", self.listen))
+    /// `GET`, answered in JSON.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(Method::GET, path, None).await
     }
 
-    /// One call with an answer in JSON.
-    pub(super) async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> Result<T> {
+    /// `POST`, answered in JSON.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: Option<Value>) -> Result<T> {
+        self.ask(Method::POST, path, body).await
+    }
+
+    /// `DELETE`, answered in JSON.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
+    /// The frames of a session's pairing socket. Opening it starts a session that is not running.
+    pub(super) async fn follow(&self, session: &SessionId) -> Result<impl Stream<Item = Result<Value>> + use<>> {
+        let mut request = format!("ws://{}/api/ws/{session}", self.listen).into_client_request()?;
+        if let Some(token) = &self.token {
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))?;
+            bearer.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.context("the pairing socket did not open")?;
+        Ok(socket.filter_map(async |message| match message {
+            Ok(Message::Text(text)) => Some(serde_json::from_str(&text).context("a frame that is no JSON")),
+            Ok(Message::Close(Some(reason))) => Some(Err(anyhow!("the gateway closed the socket: {}", reason.reason))),
+            Ok(_) => None,
+            Err(error) => Some(Err(error.into())),
+        }))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> Result<T> {
         let answer = self.call(method, path, body).await?;
         answer.json().await.with_context(|| format!("{path} gave an answer this wagate does not understand"))
-    }
-
-    /// One call whose answer, if it is good, does not matter.
-    pub(super) async fn tell(&self, method: Method, path: &str, body: Option<Value>) -> Result<()> {
-        self.call(method, path, body).await.map(|_| ())
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Response> {

@@ -14,7 +14,7 @@ pub(super) enum Command {
     Example,
 }
 
-pub(super) fn run(command: Command, values: &Values) -> Result<()> {
+pub(super) fn run(command: &Command, values: &Values) -> Result<()> {
     match command {
         Command::Show => {
             say::page(&show(values));
