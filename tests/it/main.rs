@@ -1,5 +1,7 @@
 //! One binary for all integration tests, so that the crates below are linked once.
 
+mod config;
 mod egress;
+mod house;
 mod keys;
 mod webhook;
