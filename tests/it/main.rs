@@ -1,7 +1,15 @@
 //! One binary for all integration tests, so that the crates below are linked once.
 
+mod bad_input;
+mod canary;
 mod config;
 mod egress;
+mod faults;
 mod house;
 mod keys;
+mod lifecycle;
+mod linking;
+mod product;
+mod receiving;
+mod sending;
 mod webhook;
