@@ -1,1 +1,4 @@
-fn main() {}
+//! One binary for all integration tests, so that the crates below are linked once.
+
+mod egress;
+mod webhook;

@@ -42,6 +42,11 @@ impl Deliveries<'_> {
     pub async fn claim(&self, _limit: u32, _lease: Duration) -> Result<Vec<Delivery>, StoreError> {
         unimplemented!()
     }
+    /// Gives up every claim, so that what is claimed is due again at its own time; how many there were. For the start
+    /// of the one process that uses the store: claims of a process that died must not delay its successor.
+    pub async fn release_leases(&self) -> Result<u64, StoreError> {
+        unimplemented!()
+    }
     /// Records an attempt and what becomes of the delivery, in one transaction. Answers `false`, and changes nothing,
     /// when the claim is no longer the newest.
     pub async fn settle(
