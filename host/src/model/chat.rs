@@ -71,7 +71,8 @@ pub struct Chat(String);
 pub struct ChatError;
 
 const PERSON: &str = "s.whatsapp.net";
-const SERVERS: [&str; 5] = [PERSON, "g.us", "lid", "newsletter", "broadcast"];
+/// The kinds of address a message can come from (whatsapp-rust 0.7.0 `wacore-binary/src/jid.rs`).
+const SERVERS: [&str; 8] = [PERSON, "g.us", "lid", "newsletter", "broadcast", "bot", "msgr", "interop"];
 
 impl Chat {
     /// The chat with a person known by number.

@@ -1,1 +1,0 @@
-//! Fan-out of events to live streams. Never in the safety path.

@@ -1,0 +1,186 @@
+//! One task a session: open the account, follow its news, open it anew when it ended by itself, stop on request.
+//!
+//! Invariant: the task is the only one that opens accounts of its session, one after the other, so two clients
+//! never share the session's rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::state::{self, Effect};
+use crate::model::{Clock, Link, Scope, SessionId, Status};
+use crate::store::{Store, StoreError};
+use crate::whatsapp::{Account, News, Whatsapp};
+
+/// Longest pause between two openings of an account that ends by itself.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A session that is not connected after this long lets the next one start.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The running side of one session.
+pub(super) struct Lifecycle {
+    pub(super) id: SessionId,
+    pub(super) whatsapp: Whatsapp,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) starting: Arc<Semaphore>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) account: watch::Sender<Option<Arc<Account>>>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Why the account is not running any more.
+enum Ended {
+    /// By a stop or a final status.
+    ForGood,
+    /// By itself; to be opened anew.
+    ByItself,
+}
+
+impl Lifecycle {
+    /// Runs the session until it is stopped or has come to a final status.
+    pub(super) async fn run(self) {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let began = self.clock.now();
+            if matches!(self.open_and_follow().await, Ended::ForGood) {
+                break;
+            }
+            // An account that ran for a while earns a quick restart.
+            if self.clock.now().since(began) > LONGEST_PAUSE {
+                pause = Duration::from_secs(1);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = self.stop.cancelled() => break,
+            }
+        }
+        self.account.send_replace(None);
+        self.status.send_if_modified(|status| {
+            let running = !status.is_final();
+            if running {
+                *status = Status::Stopped;
+            }
+            running
+        });
+    }
+
+    async fn open_and_follow(&self) -> Ended {
+        let turn = tokio::select! {
+            turn = Arc::clone(&self.starting).acquire_owned() => turn.ok(),
+            () = self.stop.cancelled() => return Ended::ForGood,
+        };
+        match self.whatsapp.open(&self.id).await {
+            Ok((account, news)) => {
+                let account = Arc::new(account);
+                self.account.send_replace(Some(Arc::clone(&account)));
+                let ended = self.follow(&account, news, turn).await;
+                self.account.send_replace(None);
+                account.stop().await;
+                ended
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "the session could not be opened");
+                let last_error = Some(error.to_string());
+                self.status.send_replace(Status::Connecting { attempt: 1, last_error });
+                Ended::ByItself
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        account: &Account,
+        mut news: UnboundedReceiver<News>,
+        mut turn: Option<OwnedSemaphorePermit>,
+    ) -> Ended {
+        let patience = tokio::time::sleep(START_PATIENCE);
+        tokio::pin!(patience);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ended::ForGood,
+                Some(news) = news.recv() => {
+                    if let Some(ended) = self.happened(news).await {
+                        return ended;
+                    }
+                    let waiting = matches!(&*self.status.borrow(), Status::Connecting { .. });
+                    turn = turn.filter(|_| waiting);
+                }
+                () = &mut patience, if turn.is_some() => turn = None,
+                () = account.ended() => return self.last_words(news).await,
+            }
+        }
+    }
+
+    /// The account has ended; what it said last may tell why.
+    async fn last_words(&self, mut news: UnboundedReceiver<News>) -> Ended {
+        while let Ok(news) = news.try_recv() {
+            if let Some(ended) = self.happened(news).await {
+                return ended;
+            }
+        }
+        Ended::ByItself
+    }
+
+    async fn happened(&self, news: News) -> Option<Ended> {
+        let (next, effects) = state::step(&self.status.borrow(), news, self.clock.now());
+        // Effects first: whoever sees the new status may rely on what is stored.
+        let mut ended = None;
+        for effect in effects {
+            match self.perform(effect).await {
+                Ok(None) => {}
+                Ok(end) => ended = end,
+                Err(error) => {
+                    tracing::error!(session = %self.id, %error, "a change of the session could not be stored")
+                }
+            }
+        }
+        if let Some(next) = next {
+            self.log(&next);
+            self.status.send_replace(next);
+        }
+        ended
+    }
+
+    async fn perform(&self, effect: Effect) -> Result<Option<Ended>, StoreError> {
+        let sessions = self.store.sessions(Scope::gateway());
+        match effect {
+            Effect::SaveLink { phone, device_jid, lid } => {
+                let link = Link { phone, device_jid, lid, linked_at: self.clock.now() };
+                sessions.set_link(&self.id, Some(&link)).await?;
+            }
+            Effect::ForgetLink => {
+                sessions.set_link(&self.id, None).await?;
+            }
+            Effect::Unwant => {
+                sessions.set_wanted(&self.id, false).await?;
+            }
+            Effect::Advance { messages, to, code } => {
+                self.store.sends(Scope::gateway()).advance(&self.id, &messages, to, code).await?;
+            }
+            Effect::End => return Ok(Some(Ended::ForGood)),
+            Effect::RefreshVersion => {
+                self.whatsapp.version_is_outdated().await;
+                return Ok(Some(Ended::ByItself));
+            }
+        }
+        Ok(None)
+    }
+
+    fn log(&self, next: &Status) {
+        let session = &self.id;
+        match next {
+            Status::Connected { .. } => tracing::info!(%session, "connected"),
+            Status::Connecting { attempt, last_error: Some(error) } => {
+                tracing::warn!(%session, attempt, error, "connecting");
+            }
+            Status::LoggedOut { reason } | Status::Failed { reason } => tracing::warn!(%session, reason, "ended"),
+            Status::PairingExpired => tracing::info!(%session, "nobody linked the session in time"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One running account: send, ask, link by code, stop, log out.
+//!
+//! Invariant: a client is never used again after it stopped; the session opens a new account on the same rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use whatsapp_rust::pair_code::PairCodeOptions;
+use whatsapp_rust::send::SendError;
+use whatsapp_rust::{Client, ClientError, Jid, SendOptions};
+
+use super::acks::{self, Acks};
+use super::translate;
+use crate::model::{Chat, Clock, GroupSummary, MessageId, NumberCheck, Outgoing, Phone, Sent};
+
+/// Time a stopping account has to flush and leave; the library bounds its own steps to about 5 s each.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A running account. Calls may be made concurrently.
+pub struct Account {
+    pub(super) client: Arc<Client>,
+    pub(super) acks: Arc<Acks>,
+    pub(super) ack_timeout: Duration,
+    pub(super) clock: Clock,
+    pub(super) ended: watch::Receiver<bool>,
+}
+
+/// Why an account could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// Not logged in at the moment.
+    #[error("not connected to WhatsApp")]
+    NotConnected,
+    /// The server refused, with a code.
+    #[error("WhatsApp refused it with code {code}: {meaning}")]
+    Refused {
+        /// WhatsApp's code.
+        code: u16,
+        /// What the code means, as far as is known.
+        meaning: &'static str,
+    },
+    /// The server did not answer in time. A message may have gone out.
+    #[error("WhatsApp did not answer in time")]
+    Unanswered,
+    /// Anything else the library reports.
+    #[error("{0}")]
+    Library(String),
+}
+
+impl Account {
+    /// Sends under the given id and returns when the server has accepted the message.
+    pub async fn send(&self, id: &MessageId, to: &Chat, what: &Outgoing) -> Result<Sent, AccountError> {
+        let jid = translate::jid(to).ok_or_else(|| AccountError::Library(format!("{to} is no address")))?;
+        let answer = self.acks.expect(id.as_str());
+        let outcome = self.send_and_wait(id, jid, what, answer).await;
+        if outcome.is_err() {
+            self.acks.forget(id.as_str());
+        }
+        outcome.map(|()| Sent { id: id.clone(), to: to.clone(), at: self.clock.now() })
+    }
+
+    async fn send_and_wait(
+        &self,
+        id: &MessageId,
+        to: Jid,
+        what: &Outgoing,
+        answer: oneshot::Receiver<Option<u16>>,
+    ) -> Result<(), AccountError> {
+        let options = SendOptions::default().with_message_id(id.as_str());
+        let exchange = async {
+            self.client.send_message_with_options(to, translate::outgoing(what), options).await.map_err(send_error)?;
+            answer.await.map_err(|_| AccountError::Unanswered)
+        };
+        match tokio::time::timeout(self.ack_timeout, exchange).await {
+            Err(_) => Err(AccountError::Unanswered),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(code))) => Err(AccountError::Refused { code, meaning: acks::meaning(code) }),
+        }
+    }
+
+    /// Asks for a code to link by number. The code also arrives as news.
+    pub async fn pair_code(&self, phone: &Phone) -> Result<String, AccountError> {
+        let ready = self.client.wait_for_socket(Duration::from_secs(20)).await;
+        ready.map_err(|_| AccountError::NotConnected)?;
+        let options = PairCodeOptions { phone_number: phone.to_string(), ..Default::default() };
+        self.client.pair_with_code(options).await.map_err(|error| AccountError::Library(error.to_string()))
+    }
+
+    /// Whether a number is on WhatsApp.
+    pub async fn check_number(&self, number: &Phone) -> Result<NumberCheck, AccountError> {
+        let jid = Jid::pn(number.as_str());
+        let answers = self.client.contacts().is_on_whatsapp(&[jid]).await.map_err(|error| self.failed(&error))?;
+        // A number missing from the answer is not on WhatsApp.
+        let found = answers.into_iter().find(|answer| answer.is_registered);
+        Ok(NumberCheck {
+            number: number.clone(),
+            on_whatsapp: found.is_some(),
+            verified_name: found.and_then(|answer| answer.verified_name).and_then(|verified| verified.name),
+        })
+    }
+
+    /// The groups the account is a member of, by name.
+    pub async fn groups(&self) -> Result<Vec<GroupSummary>, AccountError> {
+        let groups = self.client.groups().get_participating().await.map_err(|error| self.failed(&error))?;
+        let own = [self.client.pn(), self.client.lid()].map(|jid| jid.map(|jid| jid.to_non_ad()));
+        let is_own = |jid: &Jid| own.iter().flatten().any(|own| *own == jid.to_non_ad());
+        let mut summaries: Vec<_> = groups
+            .values()
+            .filter_map(|group| {
+                let us = group.participants.iter().find(|member| {
+                    [Some(&member.jid), member.phone_number.as_ref(), member.lid.as_ref()]
+                        .into_iter()
+                        .flatten()
+                        .any(is_own)
+                });
+                Some(GroupSummary {
+                    chat: translate::chat(&group.id)?,
+                    name: group.subject.clone(),
+                    topic: group.description.clone().unwrap_or_default(),
+                    owner: group.creator_pn.as_ref().or(group.creator.as_ref()).and_then(translate::chat),
+                    participant_count: group.size.map_or(group.participants.len(), |size| size as usize),
+                    is_admin: us.is_some_and(whatsapp_rust::GroupParticipant::is_admin),
+                    is_super_admin: us.is_some_and(whatsapp_rust::GroupParticipant::is_super_admin),
+                })
+            })
+            .collect();
+        summaries.sort_by(|a, b| (&a.name, &a.chat).cmp(&(&b.name, &b.chat)));
+        Ok(summaries)
+    }
+
+    /// Resolves when the account has stopped, for whatever reason.
+    pub async fn ended(&self) {
+        // An error means the task is gone, which is an end too.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+
+    /// Flushes and stops. The account stays linked.
+    pub async fn stop(&self) {
+        let stopping = async {
+            self.client.disconnect().await;
+            self.ended().await;
+        };
+        if tokio::time::timeout(PATIENCE, stopping).await.is_err() {
+            tracing::warn!("an account did not stop in time and was left behind");
+        }
+    }
+
+    /// Removes this device from the account, then stops.
+    pub async fn log_out(&self) {
+        if tokio::time::timeout(PATIENCE, self.client.logout()).await.is_err() {
+            tracing::warn!("WhatsApp did not confirm the logout in time");
+        }
+        self.stop().await;
+    }
+
+    /// When the last frame came from the server, milliseconds since the epoch; 0 for never.
+    pub fn last_frame_ms(&self) -> u64 {
+        self.client.stats().last_data_received_ms
+    }
+
+    fn failed(&self, error: &dyn std::error::Error) -> AccountError {
+        if self.client.is_logged_in() { AccountError::Library(error.to_string()) } else { AccountError::NotConnected }
+    }
+}
+
+fn send_error(error: SendError) -> AccountError {
+    match error {
+        SendError::NotLoggedIn | SendError::Client(ClientError::NotConnected | ClientError::NotLoggedIn) => {
+            AccountError::NotConnected
+        }
+        other => AccountError::Library(other.to_string()),
+    }
+}

@@ -1,0 +1,84 @@
+//! The durability hook: WhatsApp is acknowledged only after our commit.
+//!
+//! Invariant: a batch is answered `Ok` only when every message of it is durable or is no message to a person.
+//! The library calls this while it holds the sender's Signal lock, so nothing here may send.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use whatsapp_rust::wacore::types::events::{Event, EventHandler, EventInterest, EventKind, InboundMessage};
+use whatsapp_rust::{Client, InboundDurabilityHook, Jid};
+
+use super::translate;
+use crate::app::tasks::Tasks;
+use crate::model::{Chat, Incoming, SessionId};
+
+/// Makes a batch of a session's messages durable. Given by whoever builds the gateway; `Ok` is the acknowledgement.
+pub type Receive = Arc<dyn Fn(SessionId, Vec<Incoming>) -> BoxFuture<'static, Result<(), anyhow::Error>> + Send + Sync>;
+
+/// The hook of one session.
+#[derive(Clone)]
+pub(super) struct Hook {
+    pub(super) session: SessionId,
+    pub(super) receive: Receive,
+}
+
+#[async_trait]
+impl InboundDurabilityHook for Hook {
+    async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
+        let own = client.pn().and_then(|jid| translate::chat(&jid)).context("the account has no number yet")?;
+        let mut messages = Vec::with_capacity(batch.len());
+        for inbound in batch {
+            messages.extend(translated(&client, inbound, &own).await);
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
+        (self.receive)(self.session.clone(), messages).await.inspect_err(|error| {
+            tracing::error!(session = %self.session, %error, "messages could not be stored; WhatsApp keeps them");
+        })
+    }
+}
+
+async fn translated(client: &Client, inbound: &InboundMessage, own: &Chat) -> Option<Incoming> {
+    let source = &inbound.info.source;
+    let mut numbers = HashMap::new();
+    for (jid, told) in [(&source.sender, &source.sender_alt), (&source.chat, &source.recipient_alt)] {
+        if jid.is_lid() && !told.as_ref().is_some_and(Jid::is_pn) {
+            let known = client.get_lid_pn_entry(jid).await.ok().flatten();
+            numbers.extend(known.map(|entry| (jid.clone(), Jid::pn(&*entry.phone_number))));
+        }
+    }
+    let Some(at) = translate::addresses(&inbound.info, |jid| numbers.get(jid).cloned()) else {
+        tracing::warn!(kind = ?source.chat.server, "a message from an unknown kind of address was left out");
+        return None;
+    };
+    translate::incoming(&inbound.message, &inbound.info, at, own)
+}
+
+/// Takes the messages that never pass the hook: channel posts, and messages recovered from the phone.
+/// They are not redelivered, so they are stored as soon as they are seen.
+pub(super) struct Unhooked {
+    pub(super) hook: Hook,
+    pub(super) tasks: Tasks,
+    pub(super) client: Arc<OnceLock<Weak<Client>>>,
+}
+
+impl EventHandler for Unhooked {
+    fn handle_event(&self, event: Arc<Event>) {
+        let Event::Messages(batch) = &*event else { return };
+        let Some(client) = self.client.get().and_then(Weak::upgrade).filter(|_| !batch.hook_committed) else { return };
+        let (hook, messages) = (self.hook.clone(), Arc::clone(&batch.messages));
+        self.tasks.spawn("unhooked messages", async move {
+            // The hook has said in the log what went wrong; nobody would redeliver.
+            let _ = hook.on_messages(client, &messages).await;
+        });
+    }
+
+    fn interest(&self) -> EventInterest {
+        EventInterest::of(&[EventKind::Messages])
+    }
+}

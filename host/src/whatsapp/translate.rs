@@ -1,0 +1,156 @@
+//! The library's words and ours, both ways. Pure.
+//!
+//! Invariant: what is no message to a person (key shares, history notices, sender keys, status posts) is
+//! answered with `None` and nowhere else; everything else becomes an [`Incoming`], known kind or not.
+
+use whatsapp_rust::Jid;
+use whatsapp_rust::buffa::MessageField;
+use whatsapp_rust::wacore::proto_helpers::MessageExt as _;
+use whatsapp_rust::wacore::types::message::{MessageCategory, MessageInfo};
+use whatsapp_rust::wacore_binary::Server;
+use whatsapp_rust::waproto::whatsapp as wa;
+
+use crate::model::{Chat, Incoming, MessageId, MessageKind, Millis, Outgoing};
+
+/// The addresses of a received message, both forms where both are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Addresses {
+    pub(super) chat: Chat,
+    pub(super) sender: Chat,
+    pub(super) sender_alt: Option<Chat>,
+}
+
+/// A library address as ours, device part dropped; `None` for the kinds no message comes from.
+pub(super) fn chat(jid: &Jid) -> Option<Chat> {
+    let jid = match jid.server {
+        Server::Hosted => Jid::pn(jid.user.clone()),
+        Server::HostedLid => Jid::lid(jid.user.clone()),
+        _ => jid.to_non_ad(),
+    };
+    jid.to_string().parse().ok()
+}
+
+/// Our address as the library's.
+pub(super) fn jid(chat: &Chat) -> Option<Jid> {
+    chat.jid().parse().ok()
+}
+
+/// Where a message stands and who wrote it, by number wherever the number is known.
+///
+/// `known_number` answers the number behind a LID that the stanza itself did not tell.
+pub(super) fn addresses(info: &MessageInfo, known_number: impl Fn(&Jid) -> Option<Jid>) -> Option<Addresses> {
+    let source = &info.source;
+    let by_number = |jid: &Jid, told: Option<&Jid>| {
+        let told = told.filter(|told| told.is_pn()).cloned();
+        if jid.is_lid() { told.or_else(|| known_number(jid)) } else { None }
+    };
+    let number = by_number(&source.sender, source.sender_alt.as_ref());
+    let sender = chat(number.as_ref().unwrap_or(&source.sender))?;
+    let other = if number.is_some() { Some(&source.sender) } else { source.sender_alt.as_ref() };
+    let sender_alt = other.and_then(chat).filter(|other| *other != sender);
+    let chat = if source.is_group || !source.chat.is_lid() {
+        chat(&source.chat)?
+    } else if source.is_from_me {
+        let number = by_number(&source.chat, source.recipient_alt.as_ref());
+        chat(number.as_ref().unwrap_or(&source.chat))?
+    } else {
+        sender.clone()
+    };
+    Some(Addresses { chat, sender, sender_alt })
+}
+
+/// A received message in our words; `None` when it is no message to a person.
+pub(super) fn incoming(message: &wa::Message, info: &MessageInfo, at: Addresses, to: &Chat) -> Option<Incoming> {
+    if info.category == MessageCategory::Peer || info.source.chat.server == Server::Broadcast {
+        return None;
+    }
+    let (kind, text) = content(message)?;
+    Some(Incoming {
+        id: MessageId::from(info.id.clone()),
+        kind,
+        chat: at.chat,
+        sender: at.sender,
+        sender_alt: at.sender_alt,
+        to: to.clone(),
+        from_me: info.source.is_from_me,
+        text,
+        push_name: Some(info.push_name.clone()).filter(|name| !name.is_empty()),
+        sent_at: Millis(info.timestamp.timestamp_millis()),
+        backfill: info.is_offline,
+    })
+}
+
+/// A message to be sent, in the library's words.
+pub(super) fn outgoing(what: &Outgoing) -> wa::Message {
+    match what {
+        Outgoing::Text(text) => wa::Message { conversation: Some(text.clone()), ..Default::default() },
+    }
+}
+
+fn content(message: &wa::Message) -> Option<(MessageKind, Option<String>)> {
+    let base = message.get_base_message();
+    if let Some(protocol) = base.protocol_message.as_option() {
+        return protocol_content(protocol);
+    }
+    if message.edited_message.is_set() {
+        return Some((MessageKind::Edit, text_of(base)));
+    }
+    if let Some(text) = base.text_content() {
+        return Some((MessageKind::Text, Some(text.to_owned())));
+    }
+    media(base).or_else(|| rest(base))
+}
+
+/// Of the protocol messages only edits and revocations are for people.
+fn protocol_content(protocol: &wa::message::ProtocolMessage) -> Option<(MessageKind, Option<String>)> {
+    use wa::message::protocol_message::Type;
+    match protocol.r#type.unwrap_or(Type::REVOKE) {
+        Type::REVOKE => Some((MessageKind::Revoke, None)),
+        Type::MESSAGE_EDIT => Some((MessageKind::Edit, protocol.edited_message.as_option().and_then(text_of))),
+        _ => None,
+    }
+}
+
+fn media(base: &wa::Message) -> Option<(MessageKind, Option<String>)> {
+    let caption = || base.get_caption().map(str::to_owned);
+    let kinds = [
+        (base.image_message.is_set(), MessageKind::Image),
+        (base.video_message.is_set() || base.ptv_message.is_set(), MessageKind::Video),
+        (base.audio_message.is_set(), MessageKind::Audio),
+        (base.document_message.is_set(), MessageKind::Document),
+        (base.sticker_message.is_set() || base.lottie_sticker_message.is_set(), MessageKind::Sticker),
+        (base.location_message.is_set() || base.live_location_message.is_set(), MessageKind::Location),
+        (base.contact_message.is_set() || base.contacts_array_message.is_set(), MessageKind::Contact),
+    ];
+    kinds.into_iter().find(|(set, _)| *set).map(|(_, kind)| (kind, caption()))
+}
+
+fn rest(base: &wa::Message) -> Option<(MessageKind, Option<String>)> {
+    if let Some(reaction) = base.reaction_message.as_option() {
+        return Some((MessageKind::Reaction, reaction.text.clone()));
+    }
+    if let Some(poll) = poll(base) {
+        return Some((MessageKind::Poll, poll.name.clone()));
+    }
+    // A stanza that only hands over a sender key or context is no message.
+    let mut bare = base.clone();
+    bare.sender_key_distribution_message = MessageField::none();
+    bare.fast_ratchet_key_sender_key_distribution_message = MessageField::none();
+    bare.message_context_info = MessageField::none();
+    if bare == wa::Message::default() { None } else { Some((MessageKind::Other, None)) }
+}
+
+fn poll(base: &wa::Message) -> Option<&wa::message::PollCreationMessage> {
+    base.poll_creation_message
+        .as_option()
+        .or_else(|| base.poll_creation_message_v2.as_option())
+        .or_else(|| base.poll_creation_message_v3.as_option())
+        .or_else(|| base.poll_creation_message_v5.as_option())
+}
+
+fn text_of(message: &wa::Message) -> Option<String> {
+    message.text_content().or_else(|| message.get_caption()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests;
