@@ -56,12 +56,13 @@ impl Webhooks {
     /// Starts delivering what is due, now and as it becomes due, until `tasks` stops.
     pub fn start(store: Store, egress: Egress, clock: Clock, config: WebhookConfig, tasks: &Tasks) -> Self {
         let wake = Arc::new(Notify::new());
-        let concurrency = config.concurrency.max(1);
+        let WebhookConfig { timeout, concurrency, allow: _ } = config;
+        let concurrency = concurrency.max(1);
         let deliverer = Deliverer {
             store,
             egress,
             clock,
-            timeout: config.timeout,
+            timeout,
             concurrency,
             slots: Arc::new(Semaphore::new(concurrency)),
             wake: Arc::clone(&wake),
