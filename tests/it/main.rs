@@ -1,1 +1,3 @@
-fn main(){}
+//! Everything tried end to end, in one binary.
+
+mod simulator;

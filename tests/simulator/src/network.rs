@@ -123,6 +123,11 @@ impl Core {
         }
     }
 
+    /// The stanzas nobody handled.
+    pub(crate) fn unanswered_stanzas(&self) -> Vec<String> {
+        lock(&self.unanswered).clone()
+    }
+
     /// Notes an `<iq>` nobody handled.
     pub(crate) fn unanswered_iq(&self, namespace: &str, kind: &str, iq: &Node) {
         let child = match &iq.content {
@@ -263,7 +268,7 @@ impl Network {
 
     /// The stanzas nobody handled, as `iq:namespace:type:child` and the like.
     pub fn unanswered(&self) -> Vec<String> {
-        lock(&self.core.unanswered).clone()
+        self.core.unanswered_stanzas()
     }
 
     /// Ends all connections and stops listening.

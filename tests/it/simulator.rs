@@ -1,0 +1,9 @@
+//! The simulated network, tried by real clients over the wire: the unmodified whatsapp-rust, each on its own store.
+
+mod client;
+mod faults;
+mod groups;
+mod linking;
+mod media;
+mod messages;
+mod queue;
