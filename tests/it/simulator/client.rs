@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _, stream::SplitSink};
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_util::sync::CancellationToken;
 use wagate_simulator::{Network, NetworkConfig, Phone};
-use whatsapp_rust::async_channel::{Receiver, Sender, unbounded};
+use whatsapp_rust::async_channel::{Receiver, Sender, bounded, unbounded};
 use whatsapp_rust::bot::{Bot, BotHandle};
 use whatsapp_rust::wacore::net::{
     DisconnectReason, HttpClient, HttpRequest, HttpResponse, Transport, TransportEvent, TransportFactory,
@@ -24,37 +24,39 @@ use whatsapp_rust::wacore::types::events::{ChannelEventHandler, Event, InboundMe
 use whatsapp_rust::{Client, InboundDurabilityHook, Jid, TokioRuntime};
 
 /// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A network of nobody.
-pub async fn network() -> Network {
+pub(super) async fn network() -> Network {
     Network::start(NetworkConfig::default()).await.unwrap()
 }
 
 /// The JID of a phone, for client calls.
-pub fn jid(phone: &Phone) -> Jid {
+pub(super) fn jid(phone: &Phone) -> Jid {
     Jid::pn(phone.number())
 }
 
 /// A real client with its store; dropping it ends the connection as a kill would.
-pub struct Device {
-    pub client: Arc<Client>,
-    pub backend: Arc<InMemoryBackend>,
+pub(super) struct Device {
+    pub(super) client: Arc<Client>,
+    pub(super) backend: Arc<InMemoryBackend>,
     events: Receiver<Arc<Event>>,
     handle: BotHandle,
+    cut: CancellationToken,
 }
 
 impl Device {
     /// An unlinked client that connects.
-    pub async fn start(network: &Network) -> Self {
+    pub(super) async fn start(network: &Network) -> Self {
         Self::start_on(network, Arc::new(InMemoryBackend::new()), None).await
     }
 
     /// A client on an existing store, perhaps with a hook that gates acknowledgements.
-    pub async fn start_on(network: &Network, backend: Arc<InMemoryBackend>, gate: Option<Gate>) -> Self {
+    pub(super) async fn start_on(network: &Network, backend: Arc<InMemoryBackend>, gate: Option<Gate>) -> Self {
+        let cut = CancellationToken::new();
         let builder = Bot::builder()
             .with_backend_arc(Arc::clone(&backend) as _)
-            .with_transport_factory(PlainWebSocket(network.ws_url()))
+            .with_transport_factory(PlainWebSocket { url: network.ws_url(), cut: cut.clone() })
             .with_http_client(PlainHttp)
             .with_runtime(TokioRuntime)
             .with_version((2, 3000, 1_000_000_000))
@@ -66,18 +68,18 @@ impl Device {
         let client = bot.client();
         let (handler, events) = ChannelEventHandler::new();
         client.subscribe_handler(handler).detach();
-        Self { client, backend, events, handle: bot.spawn() }
+        Self { client, backend, events, handle: bot.spawn(), cut }
     }
 
     /// A client linked to `phone` by QR, connected.
-    pub async fn linked(network: &Network, phone: &Phone) -> Self {
+    pub(super) async fn linked(network: &Network, phone: &Phone) -> Self {
         let device = Self::start(network).await;
         device.link(phone).await;
         device
     }
 
     /// Shows its QR text to `phone` and waits until it is connected.
-    pub async fn link(&self, phone: &Phone) -> u16 {
+    pub(super) async fn link(&self, phone: &Phone) -> u16 {
         let qr = self.qr().await;
         let id = phone.scan(&qr).await.unwrap();
         self.connected().await;
@@ -85,7 +87,7 @@ impl Device {
     }
 
     /// The QR text it shows.
-    pub async fn qr(&self) -> String {
+    pub(super) async fn qr(&self) -> String {
         self.wait("a QR text", |event| match event {
             Event::PairingQrCode(qr) => Some(qr.code.clone()),
             _ => None,
@@ -94,12 +96,12 @@ impl Device {
     }
 
     /// Waits until it is connected.
-    pub async fn connected(&self) {
+    pub(super) async fn connected(&self) {
         self.wait("a connection", |event| matches!(event, Event::Connected(_)).then_some(())).await;
     }
 
     /// Waits for an event `pick` finds something in.
-    pub async fn wait<T>(&self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+    pub(super) async fn wait<T>(&self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
         let wait = async {
             loop {
                 let event = self.events.recv().await.expect("the client is alive");
@@ -112,12 +114,12 @@ impl Device {
     }
 
     /// Waits for the message with this text.
-    pub async fn message(&self, text: &str) -> InboundMessage {
+    pub(super) async fn message(&self, text: &str) -> InboundMessage {
         self.wait(text, |event| event.messages().find(|message| text_of(message) == Some(text)).cloned()).await
     }
 
     /// Waits for the server's answer to a sent message: its error code, if it was refused.
-    pub async fn server_ack(&self, id: &str) -> Option<String> {
+    pub(super) async fn server_ack(&self, id: &str) -> Option<String> {
         self.wait("a server ack", |event| match event {
             Event::ServerAck(ack) if ack.id == id => Some(ack.error.clone()),
             _ => None,
@@ -126,14 +128,15 @@ impl Device {
     }
 
     /// Sends a text and waits until the server took it.
-    pub async fn send(&self, to: Jid, text: &str) -> String {
+    pub(super) async fn send(&self, to: Jid, text: &str) -> String {
         let id = self.client.send_text(to, text).await.unwrap().message_id;
         assert_eq!(self.server_ack(&id).await, None, "the server takes {text:?}");
         id
     }
 
     /// Ends it without a goodbye, as a kill would; the store survives.
-    pub async fn kill(self) -> Arc<InMemoryBackend> {
+    pub(super) async fn kill(self) -> Arc<InMemoryBackend> {
+        self.cut.cancel();
         self.handle.abort();
         let _ = tokio::time::timeout(PATIENCE, self.handle).await;
         self.backend
@@ -141,17 +144,17 @@ impl Device {
 }
 
 /// The text of a received message.
-pub fn text_of(message: &InboundMessage) -> Option<&str> {
+pub(super) fn text_of(message: &InboundMessage) -> Option<&str> {
     use whatsapp_rust::wacore::proto_helpers::MessageExt as _;
     message.message.text_content()
 }
 
 /// A durability hook that commits only while it is open.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<AtomicBool>);
+pub(super) struct Gate(Arc<AtomicBool>);
 
 impl Gate {
-    pub fn open(&self) {
+    pub(super) fn open(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
@@ -163,46 +166,59 @@ impl InboundDurabilityHook for Gate {
     }
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// Connects by WebSocket in clear text; the token cuts the connection without a goodbye.
+struct PlainWebSocket {
+    url: String,
+    cut: CancellationToken,
+}
 
-/// Connects by WebSocket in clear text.
-struct PlainWebSocket(String);
-
-struct PlainTransport(Mutex<SplitSink<Socket, Message>>);
+struct PlainTransport {
+    outgoing: Sender<Bytes>,
+    closed: CancellationToken,
+}
 
 #[async_trait]
 impl Transport for PlainTransport {
     async fn send(&self, data: Bytes) -> Result<()> {
-        Ok(self.0.lock().await.send(Message::Binary(data)).await?)
+        Ok(self.outgoing.send(data).await?)
     }
 
     async fn disconnect(&self) {
-        let _ = self.0.lock().await.close().await;
+        self.closed.cancel();
     }
 }
 
 #[async_trait]
 impl TransportFactory for PlainWebSocket {
     async fn create_transport(&self) -> Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
-        let (socket, _) = connect_async(&self.0).await?;
-        let (sink, mut stream) = socket.split();
-        let (events, receiver): (Sender<TransportEvent>, _) = unbounded();
+        let (mut socket, _) = connect_async(&self.url).await?;
+        let (outgoing, to_send) = bounded::<Bytes>(64);
+        let (events, receiver) = unbounded();
+        let closed = self.cut.child_token();
+        let transport = PlainTransport { outgoing, closed: closed.clone() };
         events.send(TransportEvent::Connected).await?;
         tokio::spawn(async move {
-            while let Some(Ok(message)) = stream.next().await {
-                match message {
-                    Message::Binary(bytes) => {
-                        if events.send(TransportEvent::DataReceived(bytes)).await.is_err() {
-                            return;
+            loop {
+                let data = tokio::select! {
+                    () = closed.cancelled() => break,
+                    data = to_send.recv() => {
+                        let Ok(data) = data else { break };
+                        if socket.send(Message::Binary(data)).await.is_err() {
+                            break;
                         }
+                        continue;
                     }
-                    Message::Close(_) => break,
-                    _ => {}
-                }
+                    message = socket.next() => match message {
+                        Some(Ok(Message::Binary(data))) => data,
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => break,
+                        Some(Ok(_)) => continue,
+                    },
+                };
+                let _ = events.send(TransportEvent::DataReceived(data)).await;
             }
             let _ = events.send(TransportEvent::Disconnected(DisconnectReason::StreamEnded)).await;
         });
-        Ok((Arc::new(PlainTransport(Mutex::new(sink))), receiver))
+        Ok((Arc::new(transport), receiver))
     }
 }
 
@@ -218,7 +234,7 @@ impl HttpClient for PlainHttp {
 }
 
 /// One HTTP exchange in clear text; the scheme of `url` is ignored.
-pub async fn http(method: &str, url: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
+pub(super) async fn http(method: &str, url: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
     let rest = url.split_once("://").context("a URL")?.1;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut socket = TcpStream::connect(host).await?;

@@ -172,7 +172,7 @@ async fn receipt(device: &Device, id: &str, kind: &ReceiptType) {
 }
 
 /// Waits until `done`.
-pub async fn until(what: &str, done: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, done: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !done() {
         assert!(tokio::time::Instant::now() < deadline, "{what} did not come");
