@@ -1,3 +1,4 @@
 //! Everything tried end to end, in one binary.
 
+mod baileys;
 mod simulator;
