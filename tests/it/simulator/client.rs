@@ -228,7 +228,8 @@ struct PlainHttp;
 #[async_trait]
 impl HttpClient for PlainHttp {
     async fn execute(&self, request: HttpRequest) -> Result<HttpResponse> {
-        let (status_code, body) = http(&request.method, &request.url, request.body.as_deref().unwrap_or_default()).await?;
+        let (status_code, body) =
+            http(&request.method, &request.url, request.body.as_deref().unwrap_or_default()).await?;
         Ok(HttpResponse { status_code, body })
     }
 }

@@ -17,7 +17,9 @@ async fn sends_and_receives_images() {
     let image = image_message(upload, ImageOptions { caption: Some("ours".into()), ..ImageOptions::default() });
     at_ada.client.send_message(jid(&ben), image).await.unwrap();
     let received = at_ben
-        .wait("an image", |event| event.messages().find_map(|message| message.message.image_message.as_option().cloned()))
+        .wait("an image", |event| {
+            event.messages().find_map(|message| message.message.image_message.as_option().cloned())
+        })
         .await;
     assert_eq!(at_ben.client.download(&received).await.unwrap(), bytes);
     let at_phone = ben.wait_for(PATIENCE, |message| message.message.image_message.is_set()).await.unwrap();

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use wagate_simulator::{PhoneSpec, Ticks};
 use whatsapp_rust::Jid;
+use whatsapp_rust::wacore::store::traits::SignalStore as _;
 use whatsapp_rust::wacore::types::events::Event;
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 
-use super::client::{Device, PATIENCE, jid, network, text_of};
+use super::client::{Device, PATIENCE, jid, network};
 
 #[tokio::test]
 async fn exchanges_texts_with_a_phone() {
@@ -60,9 +61,7 @@ async fn a_device_linked_later_is_written_to_as_well() {
     let at_ada = Device::linked(&network, &ada).await;
     at_ada.send(jid(&ben), "before").await;
     let at_ben = Device::linked(&network, &ben).await;
-    at_ada
-        .wait("the news of Ben's device", |event| matches!(event, Event::DeviceListUpdate(_)).then_some(()))
-        .await;
+    at_ada.wait("the news of Ben's device", |event| matches!(event, Event::DeviceListUpdate(_)).then_some(())).await;
     at_ada.send(jid(&ben), "after").await;
     at_ben.message("after").await;
 }
@@ -141,23 +140,45 @@ async fn makes_a_message_again_for_a_device_that_cannot_read_it() {
     let device = Device::linked(&network, &ada).await;
     ben.send_text(ada.number(), "first").await.unwrap();
     device.message("first").await;
-    // The client loses its sessions: what Ben's phone sends in the old one cannot be read.
+    device.send(jid(&ben), "second").await;
+    ben.wait_for(PATIENCE, |message| message.text.as_deref() == Some("second")).await.unwrap();
+    ben.send_text(ada.number(), "third").await.unwrap();
+    device.message("third").await;
+
     let backend = device.kill().await;
-    let forgetful = forget_sessions(&backend).await;
-    let device = Device::start_on(&network, forgetful, None).await;
+    let address = format!("{}@lid.0", ben.lid());
+    assert!(backend.has_session(&address).await.unwrap());
+    backend.delete_session(&address).await.unwrap();
+    let device = Device::start_on(&network, backend, None).await;
     device.connected().await;
     ben.send_text(ada.number(), "again").await.unwrap();
-    assert_eq!(text_of(&device.message("again").await), Some("again"));
+    let unread = |event: &Event| matches!(event, Event::UndecryptableMessage(_)).then_some(());
+    device.wait("an unreadable message", unread).await;
+    device.message("again").await;
+    until("an empty queue", || ada.unacked() == 0).await;
 }
 
-async fn forget_sessions(
-    backend: &std::sync::Arc<whatsapp_rust::wacore::store::InMemoryBackend>,
-) -> std::sync::Arc<whatsapp_rust::wacore::store::InMemoryBackend> {
-    use whatsapp_rust::wacore::store::traits::SignalStore as _;
-    for lid in ["100000000000002@lid.0", "15550000002@s.whatsapp.net.0", "100000000000002@lid", "15550000002@s.whatsapp.net"] {
-        backend.delete_session(lid).await.unwrap();
-    }
-    std::sync::Arc::clone(backend)
+#[tokio::test]
+async fn a_phone_asks_again_for_what_it_cannot_read() {
+    let network = network().await;
+    let [ada, ben, cleo] = ["Ada", "Ben", "Cleo"].map(|name| network.add_phone(name));
+    let device = Device::linked(&network, &ada).await;
+    device.send(jid(&ben), "before").await;
+    ben.send_text(ada.number(), "answer").await.unwrap();
+    device.message("answer").await;
+    ben.lose_sessions().await;
+    let id = device.send(jid(&ben), "after").await;
+    let received = ben.wait_for(PATIENCE, |message| message.id == id).await.unwrap();
+    assert_eq!(received.text.as_deref(), Some("after"));
+
+    let group = network.create_group("Club", "", &ada, &[&ben, &cleo]);
+    let chat: Jid = group.jid().parse().unwrap();
+    device.send(chat.clone(), "one").await;
+    ben.lose_sessions().await;
+    let id = device.send(chat.clone(), "two").await;
+    ben.wait_for(PATIENCE, |message| message.id == id).await.unwrap();
+    let id = device.send(chat, "three").await;
+    ben.wait_for(PATIENCE, |message| message.id == id).await.unwrap();
 }
 
 async fn receipt(device: &Device, id: &str, kind: &ReceiptType) {

@@ -110,7 +110,8 @@ pub(super) async fn scan_by_push_name(
     Query(query): Query<HashMap<String, String>>,
     qr: String,
 ) -> Answer {
-    let reference = QrText::parse(&qr).map_err(|error| ApiError::from(crate::phone::PhoneError::from(error)))?.reference;
+    let reference =
+        QrText::parse(&qr).map_err(|error| ApiError::from(crate::phone::PhoneError::from(error)))?.reference;
     let linking = core.directory.linking(&reference);
     let linking = linking.ok_or_else(|| ApiError::from(crate::phone::PhoneError::from(LinkError::UnknownQr)))?;
     let name = linking.push_name.clone().filter(|name| !name.is_empty());
