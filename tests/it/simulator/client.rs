@@ -134,6 +134,12 @@ impl Device {
         id
     }
 
+    /// Ends it in good order; the store survives.
+    pub(super) async fn stop(self) -> Arc<InMemoryBackend> {
+        self.handle.shutdown().await;
+        self.backend
+    }
+
     /// Ends it without a goodbye, as a kill would; the store survives.
     pub(super) async fn kill(self) -> Arc<InMemoryBackend> {
         self.cut.cancel();

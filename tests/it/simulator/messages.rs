@@ -145,7 +145,7 @@ async fn makes_a_message_again_for_a_device_that_cannot_read_it() {
     ben.send_text(ada.number(), "third").await.unwrap();
     device.message("third").await;
 
-    let backend = device.kill().await;
+    let backend = device.stop().await;
     let address = format!("{}@lid.0", ben.lid());
     assert!(backend.has_session(&address).await.unwrap());
     backend.delete_session(&address).await.unwrap();
