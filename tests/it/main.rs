@@ -1,7 +1,9 @@
+<<<<<<< HEAD
 //! One binary for all integration tests, so that the crates below are linked once.
 
 mod api;
 mod bad_input;
+mod baileys;
 mod canary;
 mod config;
 mod egress;
@@ -13,4 +15,5 @@ mod linking;
 mod product;
 mod receiving;
 mod sending;
+mod simulator;
 mod webhook;
