@@ -1,14 +1,36 @@
-//! The only room with SQL.
+//! The only room with SQL: one concrete [`Store`], on SQLite now.
+//!
+//! Reads go to a few read-only connections. Every write is a job for the one writer, which commits many jobs at once
+//! and answers each only when it is on disk ([`writer`](self::writer), private). Statements are written once for all
+//! engines (`sql!`, `on!`); what differs lies in `dialect/`. Secrets are sealed by the [`Vault`] before they get here.
+//!
+//! To add a table: write `migrations/<engine>/NNNN_name.sql` under the same name for each engine, with
+//! `REFERENCES sessions (id) ON DELETE CASCADE` when its rows belong to a session; add a file beside this one with its
+//! statements in one `statements!` block on top and its calls below; list the block in `store/tests.rs`. A call on
+//! users' data takes a [`Scope`] and names `owner BETWEEN` it in every statement.
+//!
+//! Invariant: nothing is answered as written before the disk has it.
 
 pub mod deliveries;
+mod dialect;
 pub mod events;
 pub mod keys;
+mod pool;
 pub mod sends;
 pub mod sessions;
 pub mod settings;
+mod sql;
 pub mod users;
 pub mod vault;
+mod writer;
 
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use self::pool::{Pool, Tx};
+use self::writer::Writer;
 use crate::app::tasks::Tasks;
 use crate::config::DatabaseConfig;
 use crate::model::{Clock, Scope, SessionId};
@@ -16,13 +38,20 @@ use crate::model::{Clock, Scope, SessionId};
 pub use vault::Vault;
 
 /// The one store, over whichever engine is configured. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Store;
+#[derive(Clone)]
+pub struct Store(Arc<Parts>);
+
+struct Parts {
+    readers: Pool,
+    writer: Writer,
+    vault: Vault,
+    clock: Clock,
+}
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A row with this unique value exists.
+    /// A row with this unique value exists, or one that stands in the way.
     #[error("{0} is already taken")]
     Taken(&'static str),
     /// The database was written by a newer wagate.
@@ -45,39 +74,88 @@ pub enum StoreError {
         /// What the engine said.
         reason: String,
     },
+    /// The database file cannot be made or opened.
+    #[error("the database file {path} cannot be opened: {reason}")]
+    Unavailable {
+        /// The file, or the lock file beside it.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
     /// Another process has the file open.
     #[error("another wagate uses {0}; SQLite serves one process")]
     InUse(String),
     /// A sealed value could not be opened.
     #[error("a sealed value could not be opened: {0}; is the master key the one it was sealed with?")]
     Sealed(&'static str),
+    /// The write could not be committed; nothing of it is kept. Other writes of the same moment share the cause.
+    #[error("the database could not commit: {0}")]
+    Commit(#[source] Arc<sqlx::Error>),
     /// Anything else the engine reports.
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+    /// The work panicked and was undone: a fault in wagate.
+    #[error("a write panicked and was undone; please report this with the log")]
+    Panicked,
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
 }
 
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolClosed => Self::Closed,
+            error => Self::Database(error),
+        }
+    }
+}
+
 impl Store {
     /// Opens the database, brings it to the newest schema and starts the writer.
-    pub async fn open(
-        _config: &DatabaseConfig,
-        _vault: Vault,
-        _clock: Clock,
-        _tasks: &Tasks,
-    ) -> Result<Self, StoreError> {
-        unimplemented!()
+    ///
+    /// The writer is one of `tasks` and ends with [`Store::close`], not with `tasks.stop()`, because whoever stops has
+    /// last words to write. Give it a group of its own: stop the others, close the store, stop this one.
+    pub async fn open(config: &DatabaseConfig, vault: Vault, clock: Clock, tasks: &Tasks) -> Result<Self, StoreError> {
+        let opened = dialect::open(config).await?;
+        let writer = Writer::start(opened.source, opened.tx, tasks);
+        let store = Self(Arc::new(Parts { readers: opened.readers, writer, vault, clock }));
+        if let Err(error) = store.settle_in().await {
+            store.close().await;
+            return Err(error);
+        }
+        Ok(store)
+    }
+
+    /// Refuses a master key that is not the one this database was sealed with.
+    async fn settle_in(&self) -> Result<(), StoreError> {
+        self.settings().check_key().await
     }
 
     /// Commits one row and reads it back: whether the store can be relied on now.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        unimplemented!()
+        let now = self.0.clock.now().to_string();
+        self.settings().set("store.ping", &now).await?;
+        self.settings().get("store.ping").await.map(|_| ())
     }
 
-    /// Waits for what was handed to the writer, then closes the database.
+    /// Waits for what was handed to the writer, then closes the database. Later calls answer [`StoreError::Closed`].
     pub async fn close(&self) {
-        unimplemented!()
+        self.0.readers.close().await;
+        self.0.writer.close().await;
+    }
+
+    /// Runs `work` in a write transaction, alone or with others, and answers once it is durable. An `Err` undoes it.
+    ///
+    /// ```ignore
+    /// store.write(|tx| Box::pin(async move { on!(tx, |db, q| { sqlx::query(q(ADD)).execute(db).await? }); Ok(()) })).await
+    /// ```
+    async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    {
+        self.0.writer.write(work).await
     }
 
     /// Users and their passwords.
@@ -115,3 +193,12 @@ impl Store {
         keys::Keys(self.clone(), session)
     }
 }
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

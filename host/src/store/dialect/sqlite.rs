@@ -1,0 +1,154 @@
+//! SQLite: one file, one process, one writer.
+//!
+//! WAL with `synchronous=FULL`, so that a commit is on disk when it returns. Page caches are small: the system caches
+//! the file anyway. Only the bundled library is used, because releases before 3.51.3 can corrupt a WAL
+//! (<https://www.sqlite.org/wal.html>).
+//!
+//! Invariant: whoever has the file open holds the lock on `<file>.lock`; a second process is refused.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use super::{Opened, Source};
+use crate::store::StoreError;
+use crate::store::pool::{Engine, Tx};
+use crate::store::sql::{Sql, sql};
+
+/// The schema, embedded.
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// Takes the write lock at once, so that a transaction never fails half way for want of it.
+pub(super) const BEGIN: Sql = sql!("BEGIN IMMEDIATE");
+
+/// Connections that read at the same time.
+const READERS: u32 = 4;
+
+/// A file up to this size is checked page by page when it is opened (about 0.1 s); a larger one only by its schema.
+const CHECKED_UP_TO: u64 = 64 * 1024 * 1024;
+
+/// The file, and the lock that keeps others out of it.
+#[derive(Debug)]
+pub(in crate::store) struct SqliteFile {
+    options: SqliteConnectOptions,
+    _lock: File,
+}
+
+impl SqliteFile {
+    pub(super) async fn connect(&self) -> sqlx::Result<Tx> {
+        self.options.connect().await.map(Engine::Sqlite)
+    }
+}
+
+/// Opens the file, made with its directory when missing (modes 0600 and 0700).
+pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
+    let path = create(path)
+        .map_err(|error| StoreError::Unavailable { path: path.display().to_string(), reason: error.to_string() })?;
+    let file = SqliteFile { options: writing(&path), _lock: lock(&path)? };
+    let mut connection = file.options.connect().await.map_err(|error| judge(&path, error))?;
+    check(&mut connection, &path).await?;
+    match MIGRATIONS.run_direct(None, &mut connection, false).await {
+        Ok(()) => {}
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+            return Err(judge(&path, error));
+        }
+        Err(error) => return Err(sqlx::Error::from(error).into()),
+    }
+    let readers =
+        SqlitePoolOptions::new().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reading(&path));
+    Ok(Opened { source: Source::Sqlite(file), tx: Engine::Sqlite(connection), readers: Engine::Sqlite(readers) })
+}
+
+/// Makes the file if need be and answers its one true path, so that every way to it meets the same lock.
+fn create(path: &Path) -> io::Result<PathBuf> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    path.canonicalize()
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let unavailable =
+        |error: io::Error| StoreError::Unavailable { path: beside.display().to_string(), reason: error.to_string() };
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside).map_err(unavailable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(unavailable(error)),
+    }
+}
+
+fn writing(path: &Path) -> SqliteConnectOptions {
+    common(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("cache_size", "-4096")
+        .pragma("journal_size_limit", "16777216")
+        .thread_name(|_| "store-writer".to_owned())
+}
+
+fn reading(path: &Path) -> SqliteConnectOptions {
+    common(path).read_only(true).pragma("cache_size", "-1024").thread_name(|id| format!("store-reader-{id}"))
+}
+
+fn common(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging()
+}
+
+/// Refuses a file that is damaged, that is another program's, or that a newer wagate wrote.
+async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let damaged = |reason: String| StoreError::Damaged { path: path.display().to_string(), reason };
+    let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table'")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|error| judge(path, error))?;
+    if tables.is_empty() {
+        return Ok(());
+    }
+    if path.metadata().is_ok_and(|file| file.len() <= CHECKED_UP_TO) {
+        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| judge(path, error))?;
+        if found != "ok" {
+            return Err(damaged(found));
+        }
+    }
+    if !tables.iter().any(|name| name == "_sqlx_migrations") {
+        return Err(damaged("it holds another program's tables".to_owned()));
+    }
+    let found: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|error| judge(path, error))?;
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    match found {
+        Some(found) if found > known => Err(StoreError::Newer { found, known }),
+        _ => Ok(()),
+    }
+}
+
+/// Tells a damaged file from other failures: `SQLITE_CORRUPT` is 11, `SQLITE_NOTADB` 26
+/// (<https://www.sqlite.org/rescode.html>); the low byte of an extended code is its primary code.
+fn judge(path: &Path, error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    match code.map(|code| code & 0xff) {
+        Some(11 | 26) => StoreError::Damaged { path: path.display().to_string(), reason: error.to_string() },
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,83 @@
+//! The store as a whole: a fixture on a real file, and what holds for every room.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use sqlx::{Executor, SqlSafeStr};
+use tempfile::TempDir;
+
+use super::pool::on;
+use super::sql::Sql;
+use super::*;
+use crate::config::VaultConfig;
+use crate::model::Millis;
+
+/// A store on a file in a directory of its own.
+pub(in crate::store) struct Fixture {
+    pub(in crate::store) store: Store,
+    pub(in crate::store) clock: Clock,
+    pub(in crate::store) tasks: Tasks,
+    pub(in crate::store) directory: TempDir,
+}
+
+impl Fixture {
+    pub(in crate::store) async fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (clock, tasks) = (Clock::manual(Millis(1_700_000_000_000)), Tasks::new());
+        let store = open(directory.path().join("wagate.db"), &clock, &tasks).await.unwrap();
+        Self { store, clock, tasks, directory }
+    }
+
+    pub(in crate::store) fn path(&self) -> PathBuf {
+        self.directory.path().join("wagate.db")
+    }
+}
+
+pub(in crate::store) async fn open(path: PathBuf, clock: &Clock, tasks: &Tasks) -> Result<Store, StoreError> {
+    let master_key = SecretString::from("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
+    let vault = Vault::open(&VaultConfig { master_key: Some(master_key), key_file: PathBuf::new() }).unwrap();
+    Store::open(&DatabaseConfig::Sqlite { path }, vault, clock.clone(), tasks).await
+}
+
+/// Every statement of every room.
+fn statements() -> Vec<(&'static str, Sql)> {
+    [settings::STATEMENTS].concat()
+}
+
+#[tokio::test]
+async fn every_statement_prepares() {
+    let at = Fixture::open().await;
+    for (name, sql) in statements() {
+        let prepared = on!(&at.store.0.readers, |db, q| { db.prepare(q(sql).into_sql_str()).await.map(|_| ()) });
+        assert!(prepared.is_ok(), "{name}: {prepared:?}");
+        assert!(!sql.positional.contains('$'), "{name} for MySQL: {}", sql.positional);
+    }
+}
+
+#[tokio::test]
+async fn ping_commits_and_reads_back() {
+    let at = Fixture::open().await;
+    at.store.ping().await.unwrap();
+    assert_eq!(at.store.settings().get("store.ping").await.unwrap().as_deref(), Some("1700000000000"));
+}
+
+#[tokio::test]
+async fn a_closed_store_answers_closed_and_leaves_no_task() {
+    let at = Fixture::open().await;
+    at.store.close().await;
+    assert!(matches!(at.store.ping().await, Err(StoreError::Closed)));
+    assert!(matches!(at.store.settings().get("x").await, Err(StoreError::Closed)));
+    at.store.close().await;
+    assert_eq!(at.tasks.stop(std::time::Duration::from_secs(5)).await, 0);
+}
+
+#[tokio::test]
+async fn a_wrong_master_key_is_refused_and_lets_the_file_go() {
+    let at = Fixture::open().await;
+    at.store.close().await;
+    let master_key = Some(SecretString::from("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="));
+    let other = Vault::open(&VaultConfig { master_key, key_file: PathBuf::new() }).unwrap();
+    let refused = Store::open(&DatabaseConfig::Sqlite { path: at.path() }, other, at.clock.clone(), &at.tasks).await;
+    assert!(matches!(refused, Err(StoreError::Sealed(_))), "{refused:?}");
+    open(at.path(), &at.clock, &at.tasks).await.unwrap().close().await;
+}
