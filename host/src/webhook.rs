@@ -22,8 +22,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-pub mod body;
-
 use crate::app::tasks::Tasks;
 use crate::config::WebhookConfig;
 use crate::egress::Egress;
