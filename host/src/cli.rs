@@ -79,9 +79,18 @@ pub async fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// Tells the user why a command failed: the cause, and below it what it came from.
+/// Tells the user why a command failed: the cause, and after it what it came from, where that says more.
 pub fn complain(error: &anyhow::Error) {
-    say::aside(&format!("error: {error:#}"));
+    say::aside(&format!("error: {}", told(error)));
+}
+
+/// The chain of causes as one line; a cause that its effect has already quoted is not told twice.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => told,
+        said => format!("{said}: {cause}"),
+    })
 }
 
 #[cfg(test)]
