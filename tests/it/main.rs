@@ -3,4 +3,5 @@
 mod config;
 mod egress;
 mod house;
+mod keys;
 mod webhook;

@@ -41,7 +41,7 @@ pub(in crate::store) async fn open(path: PathBuf, clock: &Clock, tasks: &Tasks) 
 
 /// Every statement of every room.
 fn statements() -> Vec<(&'static str, Sql)> {
-    [settings::STATEMENTS].concat()
+    [settings::STATEMENTS, &keys::statements()].concat()
 }
 
 #[tokio::test]
