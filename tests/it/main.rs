@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! One binary for all integration tests, so that the crates below are linked once.
 
 mod api;

@@ -26,6 +26,8 @@ statements! {
     ADVANCE = "UPDATE sends SET state = $1, code = $2, accepted_at = COALESCE(accepted_at, $3)
         WHERE session_id = $4 AND message = $5 AND state < $6
         AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $7 AND $8)";
+    RELEASE = "UPDATE sends SET begun_at = 0 WHERE session_id = $1 AND message = $2 AND state = 0
+        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $3 AND $4)";
     STATE = "SELECT m.state, m.code FROM sends m JOIN sessions s ON s.id = m.session_id
         WHERE s.owner BETWEEN $1 AND $2 AND m.session_id = $3 AND m.message = $4";
 }
@@ -67,7 +69,7 @@ pub enum Begun {
     /// An earlier request with this key never got an answer, or was refused: send again, under its message id. It is
     /// pending once more.
     Again(MessageId),
-    /// An earlier request with this key is younger than a minute and still pending.
+    /// An earlier request with this key is younger than a minute, still pending and not released.
     InFlight,
     /// The key belongs to a different request.
     Mismatch,
@@ -133,6 +135,22 @@ impl Sends<'_> {
                         let step = step.bind(&session).bind(message).bind(number(to)).bind(low).bind(high);
                         step.execute(&mut *db).await?;
                     }
+                });
+                Ok(())
+            })
+        });
+        work.await
+    }
+
+    /// Says that nobody waits for a pending message's answer any more: its key may be used again at once.
+    pub async fn release(&self, session: &SessionId, message: &MessageId) -> Result<(), StoreError> {
+        let (low, high) = self.1.owners();
+        let (session, message) = (session.clone(), message.clone());
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                on!(tx, |db, q| {
+                    let release = sqlx::query(q(RELEASE)).bind(&session).bind(&message).bind(low).bind(high);
+                    release.execute(db).await?;
                 });
                 Ok(())
             })

@@ -1,16 +1,18 @@
 //! One running account: send, ask, link by code, stop, log out.
 //!
-//! Invariant: a client is never used again after it stopped; the session opens a new account on the same rows.
+//! Invariant: a client is never used again after it stopped, and touches no row after that; the session opens a new
+//! account on the same rows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OnceCell, oneshot, watch};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::send::SendError;
 use whatsapp_rust::{Client, ClientError, Jid, SendOptions};
 
 use super::acks::{self, Acks};
+use super::keys::KeyStore;
 use super::translate;
 use crate::model::{Chat, Clock, GroupSummary, MessageId, NumberCheck, Outgoing, Phone, Sent};
 
@@ -24,6 +26,8 @@ pub struct Account {
     pub(super) ack_timeout: Duration,
     pub(super) clock: Clock,
     pub(super) ended: watch::Receiver<bool>,
+    pub(super) keys: KeyStore,
+    pub(super) stopped: OnceCell<()>,
 }
 
 /// Why an account could not do what was asked.
@@ -136,15 +140,19 @@ impl Account {
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 
-    /// Flushes and stops. The account stays linked.
+    /// Flushes and stops, once; then takes the keys away from whatever lingers. The account stays linked.
     pub async fn stop(&self) {
         let stopping = async {
             self.client.disconnect().await;
             self.ended().await;
         };
-        if tokio::time::timeout(PATIENCE, stopping).await.is_err() {
-            tracing::warn!("an account did not stop in time and was left behind");
-        }
+        let stop = async || {
+            if tokio::time::timeout(PATIENCE, stopping).await.is_err() {
+                tracing::warn!("an account did not stop in time and was left behind");
+            }
+            self.keys.retire();
+        };
+        self.stopped.get_or_init(stop).await;
     }
 
     /// Removes this device from the account, then stops.
