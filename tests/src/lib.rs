@@ -5,3 +5,4 @@ pub mod figures;
 pub mod gateway;
 pub mod process;
 pub mod receiver;
+pub mod simulator;
