@@ -7,4 +7,5 @@ mod egress;
 mod house;
 mod keys;
 mod simulator;
+mod store;
 mod webhook;
