@@ -45,6 +45,7 @@ fn statements() -> Vec<(&'static str, Sql)> {
         deliveries::STATEMENTS,
         endpoints::STATEMENTS,
         events::STATEMENTS,
+        &keys::statements(),
         sends::STATEMENTS,
         sessions::STATEMENTS,
         settings::STATEMENTS,
