@@ -1,4 +1,10 @@
 //! One binary for all integration tests, so that the crates below are linked once.
 
+mod api;
+mod baileys;
+mod config;
 mod egress;
+mod house;
+mod keys;
+mod simulator;
 mod webhook;

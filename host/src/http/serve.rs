@@ -1,0 +1,136 @@
+//! The accept loop: hyper on tokio with the limits that a router cannot set.
+//!
+//! Invariant: every connection is counted, has a timer on its request head, and ends when the gateway stops: idle
+//! connections at once, busy ones after the answer they owe.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt;
+
+use super::peer::Peer;
+use super::{Parts, Site, live, router};
+use crate::app::tasks::Tasks;
+use crate::config::HttpConfig;
+
+/// Connections the system keeps waiting for us.
+const BACKLOG: u32 = 1024;
+/// Most headers in a request head.
+const MAX_HEADERS: usize = 64;
+/// Longest request head, bytes.
+const HEAD_BYTES: usize = 32 * 1024;
+/// How long to wait after accept failed, which it does when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The listening HTTP side. It serves until its tasks stop.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Binds and starts to serve. Fails when the address cannot be had. Needs a running tokio runtime.
+    pub fn bind(parts: Parts, tasks: &Tasks) -> io::Result<Self> {
+        let listener = listen(parts.config.listen())?;
+        let address = listener.local_addr()?;
+        let config = parts.config.clone();
+        let site = Arc::new(Site { parts, tasks: tasks.clone(), sockets: live::Seats::default() });
+        let accepting = accept(listener, router::build(site), config, tasks.clone());
+        tasks.spawn("http accept", accepting);
+        tracing::info!(%address, "listening");
+        Ok(Self { address })
+    }
+
+    /// The address it listens on, with the port the system chose when 0 was configured.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the old connections' TIME_WAIT.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(listener: TcpListener, router: Router, config: HttpConfig, tasks: Tasks) {
+    let places = Arc::new(Semaphore::new(config.connections));
+    let mut stopping = pin!(tasks.stopping());
+    loop {
+        let next = async {
+            // The place first: beyond the cap, connections wait in the system's queue.
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            next = next => next,
+            () = &mut stopping => return,
+        };
+        match (accepted, place) {
+            (Ok((stream, from)), Ok(place)) => {
+                let connection = serve(stream, from, router.clone(), config.header_timeout, tasks.clone(), place);
+                tasks.spawn("http connection", connection);
+            }
+            (Err(error), _) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            (_, Err(_)) => return,
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    from: SocketAddr,
+    router: Router,
+    header_timeout: Duration,
+    tasks: Tasks,
+    place: OwnedSemaphorePermit,
+) {
+    // Small answers must not wait for an acknowledgement (Nagle); failing to ask is harmless.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(from));
+        answer(router.clone(), request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(HEAD_BYTES)
+        .max_buf_size(HEAD_BYTES + 8 * 1024)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = tasks.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+    drop(place);
+}
+
+async fn answer(router: Router, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
+    router.oneshot(request.map(axum::body::Body::new) as Request).await
+}
