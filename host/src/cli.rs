@@ -1,1 +1,81 @@
-//! The command line.
+//! The command line: one file a command. To add a command: a file here, a variant of [`Command`], a line in [`run`].
+//!
+//! Invariant: results go to standard output, everything else to standard error; a failure says what is wrong and what
+//! to do, and ends with a code other than 0.
+
+mod door;
+mod export;
+mod flags;
+mod gateway;
+mod migrate;
+mod qr;
+mod say;
+mod serve;
+mod session;
+mod settings;
+mod user;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Sources, Values};
+use flags::SettingFlags;
+
+/// A self-hosted WhatsApp gateway: many linked accounts over REST and WebSocket, nothing lost on the way.
+///
+/// An unofficial client: its use may break WhatsApp's terms. Do not use it to send messages nobody asked for.
+#[derive(Debug, Parser)]
+#[command(name = "wagate", version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Settings file (TOML), also WAGATE_CONFIG; `wagate config example` writes one.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until it is told to stop (SIGINT, SIGTERM).
+    Serve,
+    /// See the settings in force, or an example file of all of them.
+    #[command(subcommand)]
+    Config(settings::Command),
+    /// Add, list, reset and remove users.
+    User(user::Arguments),
+    /// List sessions, link one to a phone.
+    Session(session::Arguments),
+    /// Bring the database to the newest schema, which `serve` also does.
+    Migrate,
+    /// Write the API document or the example settings file.
+    #[command(subcommand)]
+    Export(export::Command),
+}
+
+/// Runs one command.
+pub async fn run(cli: Cli) -> Result<()> {
+    let sources = Sources::of_process(cli.flags.into_values(), cli.config)?;
+    match cli.command {
+        Command::Serve => serve::run(Config::load(&sources)?).await,
+        Command::Config(command) => settings::run(&command, &Values::resolve(&sources)?),
+        Command::User(arguments) => user::run(arguments, &Config::load(&sources)?).await,
+        Command::Session(arguments) => session::run(arguments, &Config::load(&sources)?).await,
+        Command::Migrate => migrate::run(&Config::load(&sources)?).await,
+        Command::Export(command) => {
+            export::run(&command);
+            Ok(())
+        }
+    }
+}
+
+/// Tells the user why a command failed: the cause, and below it what it came from.
+pub fn complain(error: &anyhow::Error) {
+    say::aside(&format!("error: {error:#}"));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,37 @@
-//! Settings: one typed area a file, each value from a flag, the environment, the file or its default.
+//! Settings: one typed area a file, each value from a flag, the environment, the file or its default, in that order.
+//!
+//! An area lists its settings once, as [`Setting`]s; flags, environment names, file keys, `config show` and
+//! `examples/gateway.toml` all follow from those lists. To add a setting: a `static` in its area, a line in that area's
+//! `SETTINGS`, a field read from it. Nothing else.
+//!
+//! Invariant: only this room reads the process environment, and only the names its settings have (plus those a caller
+//! asks [`environment`] for); a value that is wrong is refused here, with its name, where it came from and what was expected.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::time::Duration;
+mod auth;
+mod database;
+mod http;
+mod setting;
+mod show;
+mod source;
+mod telemetry;
+mod value;
+mod vault;
+mod webhook;
+mod whatsapp;
 
-use secrecy::SecretString;
+use std::path::{Path, PathBuf};
+
+pub use auth::AuthConfig;
+pub use database::DatabaseConfig;
+pub use http::HttpConfig;
+pub use setting::Setting;
+pub use show::{example, show};
+pub use source::{Origin, Sources, environment};
+pub use telemetry::TelemetryConfig;
+pub use value::{ConfigError, Value, Values};
+pub use vault::VaultConfig;
+pub use webhook::WebhookConfig;
+pub use whatsapp::WhatsappConfig;
 
 /// Everything the gateway can be told.
 #[derive(Clone, Debug)]
@@ -27,93 +54,62 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 }
 
-/// The HTTP listener and its limits.
-#[derive(Clone, Debug)]
-pub struct HttpConfig {
-    /// Address to listen on. `HOST`, default 127.0.0.1.
-    pub host: IpAddr,
-    /// Port to listen on; 0 lets the system choose. `PORT`, default 8080.
-    pub port: u16,
-    /// Longest request body, bytes. Default 262,144.
-    pub body_limit: usize,
-    /// Time a client has to send its request head. Default 10 s.
-    pub header_timeout: Duration,
-    /// Time a request may take in all. Default 60 s.
-    pub request_timeout: Duration,
-    /// Connections open at once. Default 4,096.
-    pub connections: usize,
-    /// Proxies whose `X-Forwarded-For` is believed. Default none.
-    pub trusted_proxies: Vec<IpAddr>,
+static DATA_DIR: Setting = Setting::new(
+    "data_dir",
+    "DATA_DIR",
+    "a folder",
+    "Where state lies: the SQLite database and the keys made at first start. Back it up as a whole.",
+)
+.default(".wagate");
+
+const SETTINGS: &[&Setting] = &[&DATA_DIR];
+
+/// Every setting, in the order it is shown.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    let areas: [&[&'static Setting]; 8] = [
+        SETTINGS,
+        http::SETTINGS,
+        database::SETTINGS,
+        auth::SETTINGS,
+        whatsapp::SETTINGS,
+        webhook::SETTINGS,
+        vault::SETTINGS,
+        telemetry::SETTINGS,
+    ];
+    areas.into_iter().flatten().copied()
 }
 
-impl HttpConfig {
-    /// The address to listen on.
-    pub fn listen(&self) -> SocketAddr {
-        SocketAddr::new(self.host, self.port)
+impl Config {
+    /// Reads every setting from `sources` and checks it.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        Self::read(&Values::resolve(sources)?)
+    }
+
+    /// The typed form of values resolved before.
+    pub fn read(values: &Values) -> Result<Self, ConfigError> {
+        let data_dir: PathBuf = values.required(&DATA_DIR, value::folder)?;
+        Ok(Self {
+            http: HttpConfig::read(values)?,
+            database: DatabaseConfig::read(values, &data_dir)?,
+            auth: AuthConfig::read(values)?,
+            whatsapp: WhatsappConfig::read(values)?,
+            webhook: WebhookConfig::read(values)?,
+            vault: VaultConfig::read(values, &data_dir)?,
+            telemetry: TelemetryConfig::read(values)?,
+            data_dir,
+        })
+    }
+
+    /// A gateway for a test or a demo: state in `data_dir`, a port the system chooses on loopback, and nobody at the
+    /// other end of WhatsApp until [`WhatsappConfig::url`] is set. Reads no environment.
+    pub fn for_tests(data_dir: &Path) -> Result<Self, ConfigError> {
+        let mut sources = Sources::default();
+        sources.set("data_dir", data_dir.to_string_lossy());
+        sources.set("http.port", "0");
+        sources.set("whatsapp.url", "ws://127.0.0.1:9/ws/chat");
+        Self::load(&sources)
     }
 }
 
-/// Which engine, and where it is. `DB_TYPE DB_HOST DB_PORT DB_USER DB_PASS DB_NAME`.
-#[derive(Clone, Debug)]
-pub enum DatabaseConfig {
-    /// One file, nothing to install. The file is `DATA_DIR/wagate.db` unless `DB_NAME` is a path.
-    Sqlite {
-        /// The database file.
-        path: PathBuf,
-    },
-}
-
-/// Logging in.
-#[derive(Clone, Debug)]
-pub struct AuthConfig {
-    /// The key tokens are signed with, at least 32 bytes. `JWT_SECRET`; made at first start when not given.
-    pub jwt_secret: Option<SecretString>,
-    /// How long a token is good for. Default 12 h.
-    pub token_lifetime: Duration,
-    /// The first administrator's password. `ADMIN_PASSWORD`; a one-time password is printed when not given.
-    pub admin_password: Option<SecretString>,
-}
-
-/// The connection to WhatsApp.
-#[derive(Clone, Debug)]
-pub struct WhatsappConfig {
-    /// The server. `WHATSAPP_URL`, default `wss://web.whatsapp.com/ws/chat`.
-    pub url: url::Url,
-    /// The web client version to present; fetched and cached when not given. `WHATSAPP_VERSION` as `2.3000.1`.
-    pub version: Option<(u32, u32, u32)>,
-    /// The name shown in the phone's list of linked devices. Default `wagate`.
-    pub device_name: String,
-    /// Time the server has to accept a send. Default 20 s.
-    pub ack_timeout: Duration,
-    /// Sessions that may be connecting at once after a start. Default 20.
-    pub starting_at_once: usize,
-}
-
-/// Posting webhooks.
-#[derive(Clone, Debug)]
-pub struct WebhookConfig {
-    /// Time an attempt may take in all. Default 15 s.
-    pub timeout: Duration,
-    /// Attempts running at once. Default 64.
-    pub concurrency: usize,
-    /// Private networks webhooks may go to, as `10.0.0.0/8`. `WEBHOOK_ALLOW`, default none.
-    pub allow: Vec<String>,
-}
-
-/// Sealing secrets at rest.
-#[derive(Clone, Debug)]
-pub struct VaultConfig {
-    /// The master key, 32 bytes as base64. `MASTER_KEY`; else the file below, made at first start.
-    pub master_key: Option<SecretString>,
-    /// Where the master key lies when not given. Default `DATA_DIR/master.key`, mode 0600.
-    pub key_file: PathBuf,
-}
-
-/// Logs.
-#[derive(Clone, Debug)]
-pub struct TelemetryConfig {
-    /// Filter, as `info` or `wagate=debug,info`. `LOG`, default `info`.
-    pub log: String,
-    /// One JSON object a line instead of text. `LOG_FORMAT=json`.
-    pub json: bool,
-}
+#[cfg(test)]
+mod tests;

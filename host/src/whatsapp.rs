@@ -94,7 +94,7 @@ impl Whatsapp {
         let client = Arc::new(OnceLock::new());
         let unhooked = hook::Unhooked { hook: hook.clone(), tasks: shared.tasks.clone(), client: Arc::clone(&client) };
         let bot = Bot::builder()
-            .with_backend(whatsapp_rust::wacore::store::InMemoryBackend::new())
+            .with_backend(keys::KeyStore::new(shared.store.keys(session.clone())))
             .with_transport_factory(self.dialer(news.clone()))
             .with_http_client(http::MediaHttp(shared.egress.clone()))
             .with_runtime(TokioRuntime)

@@ -1,5 +1,8 @@
 //! One binary for all integration tests, so that the crates below are linked once.
 
 mod api;
+mod config;
 mod egress;
+mod house;
+mod keys;
 mod webhook;

@@ -49,6 +49,7 @@ fn statements() -> Vec<(&'static str, Sql)> {
         sessions::STATEMENTS,
         settings::STATEMENTS,
         users::STATEMENTS,
+        &keys::statements(),
     ]
     .concat()
 }

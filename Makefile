@@ -1,0 +1,69 @@
+# The only task runner. Needs cargo (Rust 1.95 or newer), npm and a C compiler; on Debian, as root, it installs the
+# last two when they are missing. CARGO_TARGET_DIR may be set from outside.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo run check test bench plugins frontend dist derived api-docs tools
+
+export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+PRODUCT := $(CARGO_TARGET_DIR)/product/wagate
+BAILEYS := tests/baileys
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: tools ## Everything at work against a simulated WhatsApp, on loopback only (ARGS=--once to end by itself)
+	cargo run --locked -p wagate --features demo -- demo $(ARGS)
+
+run: tools ## The gateway against the real WhatsApp (ARGS='--port 9000')
+	cargo run --locked -p wagate -- serve $(ARGS)
+
+check: tools ## Format, lints, documentation
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets --features wagate/demo -- -D warnings
+	cargo clippy --locked -p wagate -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items -p wagate
+
+# The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
+test: check $(if $(wildcard $(BAILEYS)/package-lock.json),$(BAILEYS)/node_modules) ## Check, then every test
+	cargo build --locked -p wagate
+	install -D $(CARGO_TARGET_DIR)/debug/wagate $(PRODUCT)
+	cargo build --locked -p wagate --features demo
+	cargo test --locked --workspace
+
+$(BAILEYS)/node_modules: $(BAILEYS)/package-lock.json
+	npm ci --prefix $(BAILEYS) --ignore-scripts --no-audit --no-fund
+	touch $@
+
+bench: tools ## One measurement: BENCH=name runs tests/bench/name.rs
+	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of:' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
+	cargo build --locked --release -p wagate --features demo
+	cargo run --locked --release -p wagate-tests --bin bench-$(BENCH)
+
+plugins: ## Nothing to build yet
+	@echo 'There are no plugins to build yet: the plugin host is not part of this version.'
+
+frontend: ## Nothing to build yet
+	@echo 'There is no dashboard to build yet: this version is used through its API.'
+
+dist: tools ## The product, optimised, as dist/wagate in the target folder
+	cargo build --locked --release -p wagate
+	install -D $(CARGO_TARGET_DIR)/release/wagate $(CARGO_TARGET_DIR)/dist/wagate
+	@ls -l $(CARGO_TARGET_DIR)/dist/wagate
+
+api-docs: derived ## Write api-docs.yaml and examples/gateway.toml anew from the program
+derived: tools
+	cargo build --locked -p wagate
+	$(CARGO_TARGET_DIR)/debug/wagate export openapi > api-docs.yaml
+	$(CARGO_TARGET_DIR)/debug/wagate export config > examples/gateway.toml
+
+tools:
+	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust 1.95 or newer' >&2; exit 1; }
+	@missing=(); \
+	command -v cc >/dev/null || missing+=(gcc libc6-dev make); \
+	command -v npm >/dev/null || missing+=(nodejs npm); \
+	if (( $${#missing[@]} )); then \
+		command -v apt-get >/dev/null || { echo "please install: $${missing[*]}" >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \
+	fi

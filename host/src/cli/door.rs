@@ -1,0 +1,82 @@
+//! The two ways to a gateway's users and sessions: through the gateway that runs, or, when none does, through its
+//! database. SQLite serves one process, so the running gateway is always asked first.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use secrecy::SecretString;
+
+use super::gateway::Gateway;
+use crate::app::tasks::Tasks;
+use crate::auth::Auth;
+use crate::config::{Config, DatabaseConfig, environment};
+use crate::model::Clock;
+use crate::store::{Store, Vault};
+
+/// How long the database may take to close.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Who asks a running gateway.
+#[derive(Debug, Args)]
+pub(super) struct Credentials {
+    /// User to log in as when a gateway runs.
+    #[arg(long, global = true, value_name = "NAME", default_value = "admin")]
+    username: String,
+    /// Their password; better given as WAGATE_PASSWORD, which other users of the machine cannot see.
+    #[arg(long, global = true, value_name = "PASSWORD")]
+    password: Option<SecretString>,
+}
+
+impl Credentials {
+    /// The running gateway, logged in; `None` when none listens where the settings say.
+    pub(super) async fn knock(&self, config: &Config) -> Result<Option<Gateway>> {
+        let Some(gateway) = Gateway::find(config).await? else { return Ok(None) };
+        let password = match &self.password {
+            Some(password) => Some(password.clone()),
+            None => environment("WAGATE_PASSWORD")?.map(SecretString::from),
+        };
+        let Some(password) = password else {
+            bail!(
+                "a gateway runs at {} and wants a login: set WAGATE_PASSWORD, and --username unless it is admin",
+                gateway.address()
+            );
+        };
+        gateway.login(&self.username, &password).await.map(Some)
+    }
+}
+
+/// The gateway's state, opened by this process because no gateway runs.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) auth: Auth,
+    tasks: Tasks,
+}
+
+impl Opened {
+    /// Opens the state, making what does not exist yet.
+    pub(super) async fn open(config: &Config) -> Result<Self> {
+        let tasks = Tasks::new();
+        let vault = Vault::open(&config.vault)?;
+        let store = Store::open(&config.database, vault, Clock::System, &tasks).await?;
+        let auth = Auth::open(&config.auth, &config.data_dir, store.clone(), Clock::System)?;
+        Ok(Self { store, auth, tasks })
+    }
+
+    /// Opens state that must exist: a list of nothing would hide a wrong `DATA_DIR`.
+    pub(super) async fn existing(config: &Config) -> Result<Self> {
+        let DatabaseConfig::Sqlite { path } = &config.database;
+        if !path.exists() {
+            bail!(
+                "no gateway runs at {} and there is no database {}; is DATA_DIR the one the gateway uses?",
+                config.http.listen(),
+                path.display()
+            );
+        }
+        Self::open(config).await
+    }
+
+    /// Waits until everything is written.
+    pub(super) async fn close(self) {
+        self.store.close().await;
+        self.tasks.stop(PATIENCE).await;
+    }
+}

@@ -1,0 +1,28 @@
+//! The only place that writes to standard output. A reader who has gone away (`| head`) is no error.
+
+use std::io::Write;
+
+/// Writes a result, with a line end.
+pub(super) fn line(text: &str) {
+    let _gone = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Writes a page that brings its own line ends.
+pub(super) fn page(text: &str) {
+    let _gone = write!(std::io::stdout(), "{text}");
+}
+
+/// Writes what is no result, with a line end, to standard error.
+pub(super) fn aside(text: &str) {
+    let _gone = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Writes rows with their columns aligned, the first row being the heading.
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        line(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}

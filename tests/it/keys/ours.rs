@@ -1,0 +1,343 @@
+//! What only our key store must do: last, stay apart, stay whole, stay secret, and go when told to.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use wagate::model::{Scope, SessionId};
+use whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
+use whatsapp_rust::wacore::store::traits::{
+    AppStateSyncKey, AppSyncStore, Backend, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretStore,
+    ProtocolStore, SignalStore, TcTokenEntry,
+};
+
+use super::{Bed, arc, json};
+
+/// Bytes that stand for a key wherever one is stored; nothing else in a store looks like them.
+const KEY: [u8; 32] = *b"\xd1\x07this is the key to be hidden\xd1\x07";
+const TABLES: [&str; 5] =
+    ["whatsapp_keys", "whatsapp_sender_key_devices", "whatsapp_lids", "whatsapp_tokens", "whatsapp_messages"];
+
+/// Puts something into every drawer there is.
+async fn fill(b: &dyn Backend) {
+    b.create().await.unwrap();
+    b.put_identity("address", KEY).await.unwrap();
+    b.put_session("address", &KEY).await.unwrap();
+    b.store_prekeys_batch(&[(1, Bytes::from_static(&KEY)), (2, Bytes::from_static(&KEY))], false).await.unwrap();
+    b.mark_prekeys_uploaded(&[2]).await.unwrap();
+    b.store_signed_prekey(1, &KEY).await.unwrap();
+    b.put_sender_key("group:address", &KEY).await.unwrap();
+    let key = AppStateSyncKey { key_data: KEY.to_vec(), fingerprint: KEY.to_vec(), timestamp: 1 };
+    b.set_sync_key(b"id", key).await.unwrap();
+    b.set_version("regular", Default::default()).await.unwrap();
+    let mac = AppStateMutationMAC { index_mac: vec![1], value_mac: KEY.to_vec() };
+    b.put_mutation_macs("regular", 1, &[mac]).await.unwrap();
+    b.set_sender_key_status("group", &[("device", true)]).await.unwrap();
+    b.put_lid_mapping(&mapping("lid", "phone", 1)).await.unwrap();
+    b.save_base_key("address", "m", &KEY).await.unwrap();
+    b.update_device_list(list("user")).await.unwrap();
+    b.put_group_metadata("group", &KEY).await.unwrap();
+    b.store_received_tc_token("jid", &KEY, 1).await.unwrap();
+    b.store_sent_message("chat", "m", &KEY).await.unwrap();
+    b.store_pending_inbound("chat", "sender", "m", &KEY).await.unwrap();
+    b.put_msg_secret("chat", "sender", "m", &KEY).await.unwrap();
+}
+
+fn mapping(lid: &str, phone: &str, at: i64) -> LidPnMappingEntry {
+    LidPnMappingEntry {
+        lid: lid.to_owned(),
+        phone_number: phone.to_owned(),
+        created_at: at,
+        updated_at: at,
+        learning_source: "usync".to_owned(),
+    }
+}
+
+fn list(user: &str) -> DeviceListRecord {
+    DeviceListRecord { user: user.to_owned(), devices: vec![], timestamp: 1, phash: None, raw_id: None }
+}
+
+async fn raw(path: &std::path::Path) -> SqlitePool {
+    SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap()
+}
+
+/// Rows of a session in every table of the key store.
+async fn rows(db: &SqlitePool, session: &str) -> Vec<i64> {
+    let mut counts = vec![];
+    for table in TABLES {
+        let count = format!("SELECT COUNT(*) FROM {table} WHERE session_id = ?");
+        counts.push(sqlx::query_scalar(sqlx::AssertSqlSafe(count)).bind(session).fetch_one(db).await.unwrap());
+    }
+    counts
+}
+
+#[tokio::test]
+async fn everything_survives_a_reopen() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    fill(&keys).await;
+    let device = keys.load().await.unwrap().unwrap();
+    let bed = bed.reopen().await;
+    let keys = bed.keys("ses_a").await;
+    assert_eq!(json(&keys.load().await.unwrap().unwrap()), json(&device));
+    assert_eq!(keys.load_identity("address").await.unwrap(), Some(KEY));
+    assert_eq!(keys.get_session("address").await.unwrap().as_deref(), Some(&KEY[..]));
+    assert_eq!(keys.get_max_prekey_id().await.unwrap(), 2);
+    assert_eq!(keys.load_all_signed_prekeys().await.unwrap(), [(1, KEY.to_vec())]);
+    assert_eq!(keys.get_sender_key("group:address").await.unwrap().as_deref(), Some(&KEY[..]));
+    assert_eq!(keys.get_latest_sync_key_id().await.unwrap().as_deref(), Some(&b"id"[..]));
+    assert_eq!(keys.get_sync_key(b"id").await.unwrap().unwrap().key_data, KEY);
+    assert_eq!(keys.get_mutation_mac("regular", &[1]).await.unwrap().as_deref(), Some(&KEY[..]));
+    assert_eq!(keys.get_sender_key_devices("group").await.unwrap(), [("device".to_owned(), true)]);
+    assert_eq!(keys.get_pn_mapping("phone").await.unwrap().unwrap().lid, "lid");
+    assert!(keys.has_same_base_key("address", "m", &KEY).await.unwrap());
+    assert_eq!(json(&keys.get_devices("user").await.unwrap()), json(&list("user")));
+    assert_eq!(keys.get_group_metadata("group").await.unwrap().as_deref(), Some(&KEY[..]));
+    assert_eq!(keys.get_tc_token("jid").await.unwrap().unwrap().token, KEY);
+    assert_eq!(keys.take_sent_message("chat", "m").await.unwrap().as_deref(), Some(&KEY[..]));
+    assert_eq!(keys.get_pending_inbound("chat", "sender", "m").await.unwrap().as_deref(), Some(&KEY[..]));
+    assert_eq!(keys.get_msg_secret("chat", "sender", "m").await.unwrap().as_deref(), Some(&KEY[..]));
+}
+
+#[tokio::test]
+async fn remembers_which_prekeys_are_uploaded() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    keys.store_prekeys_batch(&[(1, Bytes::new()), (2, Bytes::new()), (300, Bytes::new())], false).await.unwrap();
+    keys.store_prekey(4, b"", true).await.unwrap();
+    bed.keys("ses_b").await.store_prekey(2, b"", false).await.unwrap();
+    keys.mark_prekeys_uploaded(&[2, 300, 99]).await.unwrap();
+    let (_dir, path) = bed.file().await;
+    let uploaded: Vec<(String, Vec<u8>)> =
+        sqlx::query_as("SELECT session_id, name FROM whatsapp_keys WHERE kind = 'prekey' AND uploaded ORDER BY name")
+            .fetch_all(&raw(&path).await)
+            .await
+            .unwrap();
+    assert_eq!(uploaded, [2, 4, 300_u32].map(|id| ("ses_a".to_owned(), id.to_be_bytes().to_vec())));
+}
+
+#[tokio::test]
+async fn a_batch_is_all_or_nothing() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    keys.put_session("ok-1", b"before").await.unwrap();
+    bed.store.close().await;
+    let db = raw(&bed.dir.path().join("wagate.db")).await;
+    for (table, column) in
+        [("whatsapp_keys", "name"), ("whatsapp_messages", "message_id"), ("whatsapp_sender_key_devices", "device"), ("whatsapp_lids", "lid")]
+    {
+        let trap = format!(
+            "CREATE TRIGGER trap_{table} BEFORE INSERT ON {table} WHEN NEW.{column} = CAST('trap' AS BLOB)
+             BEGIN SELECT RAISE(ABORT, 'sprung'); END"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(trap)).execute(&db).await.unwrap();
+    }
+    db.close().await;
+    let bed = bed.reopen().await;
+    let keys = bed.keys("ses_a").await;
+    let record = |name: &str| (arc(name), Bytes::from_static(b"after"));
+    let batch = [record("ok-1"), record("ok-2"), record("trap"), record("ok-3")];
+    keys.put_sessions_batch(&batch).await.unwrap_err();
+    assert_eq!(keys.get_session("ok-1").await.unwrap().as_deref(), Some(&b"before"[..]), "not overwritten");
+    assert_eq!(keys.get_session("ok-2").await.unwrap(), None);
+    assert_eq!(keys.get_session("ok-3").await.unwrap(), None);
+    keys.put_sender_keys_batch(&batch).await.unwrap_err();
+    assert_eq!(keys.get_sender_key("ok-1").await.unwrap(), None);
+    keys.put_identities_batch(&[(arc("ok-1"), KEY), (arc("trap"), KEY)]).await.unwrap_err();
+    assert_eq!(keys.load_identity("ok-1").await.unwrap(), None);
+    let trap = u32::from_be_bytes(*b"trap");
+    keys.store_prekeys_batch(&[(1, Bytes::new()), (trap, Bytes::new())], false).await.unwrap_err();
+    assert_eq!(keys.get_max_prekey_id().await.unwrap(), 0);
+    let sync = AppStateSyncKey::default();
+    keys.set_sync_key(b"trap", sync).await.unwrap_err();
+    assert_eq!(keys.get_latest_sync_key_id().await.unwrap(), None);
+    let mac = |index: &[u8]| AppStateMutationMAC { index_mac: index.to_vec(), value_mac: vec![1] };
+    keys.put_mutation_macs("regular", 1, &[mac(b"ok"), mac(b"trap")]).await.unwrap_err();
+    assert_eq!(keys.get_mutation_mac("regular", b"ok").await.unwrap(), None);
+    keys.update_device_lists(vec![list("ok"), list("trap")]).await.unwrap_err();
+    assert!(keys.get_devices("ok").await.unwrap().is_none());
+    keys.set_sender_key_status("group", &[("ok", true), ("trap", true)]).await.unwrap_err();
+    assert_eq!(keys.get_sender_key_devices("group").await.unwrap(), []);
+    keys.put_lid_mappings(&[mapping("ok", "p", 1), mapping("trap", "p", 1)]).await.unwrap_err();
+    assert!(keys.get_all_lid_mappings().await.unwrap().is_empty());
+    let entry = |id: &str| super::secrets::entry(id, 1, 0, 0);
+    keys.put_msg_secrets(vec![entry("ok"), entry("trap")]).await.unwrap_err();
+    let (chat, sender) = (entry("ok").chat, entry("ok").sender);
+    assert_eq!(keys.get_msg_secret(&chat, &sender, "ok").await.unwrap(), None);
+    let row = |id| whatsapp_rust::wacore::store::traits::PendingInboundRow { chat: "c", sender: "s", id, message: b"m" };
+    keys.store_pending_inbound_batch(&[row("ok"), row("trap")]).await.unwrap_err();
+    assert_eq!(keys.get_pending_inbound("c", "s", "ok").await.unwrap(), None);
+    keys.put_sessions_batch(&batch[..2]).await.unwrap();
+    assert_eq!(keys.get_session("ok-2").await.unwrap().as_deref(), Some(&b"after"[..]), "the store works on");
+}
+
+#[tokio::test]
+async fn the_file_holds_no_key_bytes() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    fill(&keys).await;
+    let device = keys.load().await.unwrap().unwrap();
+    let (dir, _) = bed.file().await;
+    let parts = [
+        KEY[..8].to_vec(),
+        KEY[8..20].to_vec(),
+        device.identity_key.private_key.serialize()[..8].to_vec(),
+        device.noise_key.private_key.serialize()[..8].to_vec(),
+        device.adv_secret_key[..8].to_vec(),
+        json(&device)["noise_key"].to_string()[..20].as_bytes().to_vec(),
+    ];
+    let mut seen = 0;
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        seen += bytes.len();
+        for part in &parts {
+            assert!(!bytes.windows(part.len()).any(|window| window == part), "found a key in plain");
+        }
+    }
+    assert!(seen > 20_000, "the file was looked at: {seen} bytes");
+}
+
+#[tokio::test]
+async fn a_value_moved_to_another_row_does_not_open() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    keys.put_session("mine", b"mine").await.unwrap();
+    keys.put_session("theirs", b"theirs").await.unwrap();
+    bed.keys("ses_b").await.put_session("mine", b"b's").await.unwrap();
+    bed.store.close().await;
+    let db = raw(&bed.dir.path().join("wagate.db")).await;
+    sqlx::query(
+        "UPDATE whatsapp_keys SET value = (SELECT value FROM whatsapp_keys k
+           WHERE k.session_id = 'ses_a' AND k.name = CAST('theirs' AS BLOB))
+         WHERE name = CAST('mine' AS BLOB)",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    db.close().await;
+    let bed = bed.reopen().await;
+    bed.keys("ses_a").await.get_session("mine").await.unwrap_err();
+    bed.keys("ses_b").await.get_session("mine").await.unwrap_err();
+    assert_eq!(bed.keys("ses_a").await.get_session("theirs").await.unwrap().as_deref(), Some(&b"theirs"[..]));
+}
+
+#[tokio::test]
+async fn wiping_leaves_no_row_and_touches_no_other_session() {
+    let bed = Bed::new().await;
+    fill(&bed.keys("ses_a").await).await;
+    fill(&bed.keys("ses_b").await).await;
+    let id: SessionId = "ses_a".parse().unwrap();
+    bed.store.keys(id.clone()).wipe().await.unwrap();
+    bed.store.keys(id).wipe().await.unwrap();
+    assert!(!bed.keys("ses_a").await.exists().await.unwrap());
+    fill(&bed.keys("ses_c").await).await;
+    let (_dir, path) = bed.file().await;
+    let db = raw(&path).await;
+    assert_eq!(rows(&db, "ses_a").await, [0; 5]);
+    assert!(rows(&db, "ses_b").await.iter().all(|count| *count > 0));
+    assert_eq!(rows(&db, "ses_b").await, rows(&db, "ses_c").await);
+}
+
+#[tokio::test]
+async fn deleting_a_session_takes_its_keys_and_lets_none_in() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    fill(&keys).await;
+    fill(&bed.keys("ses_b").await).await;
+    let id: SessionId = "ses_a".parse().unwrap();
+    assert!(bed.store.sessions(Scope::gateway()).delete(&id).await.unwrap());
+    keys.put_session("late", b"flush of a client that has not stopped yet").await.unwrap_err();
+    let (_dir, path) = bed.file().await;
+    let db = raw(&path).await;
+    assert_eq!(rows(&db, "ses_a").await, [0; 5]);
+    assert!(rows(&db, "ses_b").await.iter().all(|count| *count > 0));
+}
+
+#[tokio::test]
+async fn forgetting_the_link_forgets_the_keys() {
+    let bed = Bed::new().await;
+    fill(&bed.keys("ses_a").await).await;
+    let id: SessionId = "ses_a".parse().unwrap();
+    bed.store.sessions(Scope::gateway()).set_link(&id, None).await.unwrap();
+    let (_dir, path) = bed.file().await;
+    assert_eq!(rows(&raw(&path).await, "ses_a").await, [0; 5]);
+}
+
+/// The oracle forgets the number altogether: moving one address away drops the number's entry even when it points
+/// to another address by now.
+#[tokio::test]
+async fn a_number_keeps_its_newest_address_when_an_older_one_moves_away() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    keys.put_lid_mappings(&[mapping("L1", "P1", 1), mapping("L2", "P1", 2)]).await.unwrap();
+    keys.put_lid_mapping(&mapping("L1", "P2", 3)).await.unwrap();
+    assert_eq!(keys.get_pn_mapping("P1").await.unwrap().unwrap().lid, "L2");
+    assert_eq!(keys.get_pn_mapping("P2").await.unwrap().unwrap().lid, "L1");
+}
+
+/// The oracle lets the last write win; the contract says the most recent mapping, and a stale one (history) carries time 0.
+#[tokio::test]
+async fn a_late_write_of_an_older_mapping_does_not_win() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    keys.put_lid_mapping(&mapping("fresh", "P1", 100)).await.unwrap();
+    keys.put_lid_mapping(&mapping("stale", "P1", 0)).await.unwrap();
+    assert_eq!(keys.get_pn_mapping("P1").await.unwrap().unwrap().lid, "fresh");
+}
+
+/// Each of two writers owns its own half of the row; neither may undo the other, in whatever order they come.
+#[tokio::test]
+async fn concurrent_writers_of_a_token_converge() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    for round in 0..5 {
+        let jid = format!("{round}@lid");
+        let (keys, jid) = (&keys, &jid);
+        join_all((0..40_i64).map(|n| async move {
+            let at = 100 + n * 7 % 40;
+            if n % 2 == 0 {
+                keys.touch_tc_token_sender_timestamp(jid, at).await.unwrap();
+            } else {
+                keys.store_received_tc_token(jid, format!("token of {at}").as_bytes(), at).await.unwrap();
+            }
+        }))
+        .await;
+        let TcTokenEntry { token, token_timestamp, sender_timestamp } = keys.get_tc_token(jid).await.unwrap().unwrap();
+        assert_eq!(token, b"token of 139");
+        assert_eq!(token_timestamp, 139);
+        assert_eq!(sender_timestamp, Some(138));
+    }
+}
+
+/// Figures for the log; the bound only catches a store that commits row by row.
+#[tokio::test]
+async fn a_first_login_and_a_message_are_quick() {
+    let bed = Bed::new().await;
+    let keys = bed.keys("ses_a").await;
+    let batch: Vec<(u32, Bytes)> = (1..=812).map(|id| (id, Bytes::from(vec![7; 70]))).collect();
+    let start = Instant::now();
+    keys.store_prekeys_batch(&batch, false).await.unwrap();
+    let stored = start.elapsed();
+    let ids: Vec<u32> = (1..=812).collect();
+    let start = Instant::now();
+    assert_eq!(keys.load_prekeys_batch(&ids).await.unwrap().len(), 812);
+    let loaded = start.elapsed();
+    let record = [7; 2_000];
+    let start = Instant::now();
+    for _ in 0..50 {
+        keys.put_session("15550000001@lid.0", &record).await.unwrap();
+    }
+    let put = start.elapsed() / 50;
+    let start = Instant::now();
+    for n in 0..50 {
+        let id = n.to_string();
+        keys.store_pending_inbound("chat", "sender", &id, &record).await.unwrap();
+        keys.put_sessions_batch(&[(arc("15550000001@lid.0"), Bytes::from_static(&[7; 2_000]))]).await.unwrap();
+        keys.delete_pending_inbound("chat", "sender", &id).await.unwrap();
+    }
+    let message = start.elapsed() / 50;
+    println!("812 prekeys stored in {stored:?}, loaded in {loaded:?}; a session put {put:?}; a received message {message:?}");
+    assert!(stored < Duration::from_secs(1), "{stored:?}");
+    assert!(loaded < Duration::from_secs(1), "{loaded:?}");
+}
