@@ -204,7 +204,7 @@ fn a_room_names_only_the_rooms_it_may() {
                 "config" => target == "model",
                 _ => matches!(target, "config" | "model") || name.starts_with("app::tasks"),
             };
-            let permitted = |border: &&str| target == *border || name.starts_with(*border);
+            let permitted = |border: &&str| name == **border || name.starts_with(&format!("{border}::"));
             if target != room && !common && !allowed.iter().any(permitted) {
                 faults.push(format!("host/src/{path}: the room {room} may not name crate::{name}"));
             }
