@@ -2,6 +2,8 @@
 
 mod config;
 mod egress;
+mod examples;
+mod guide;
 mod house;
 mod keys;
 mod webhook;
