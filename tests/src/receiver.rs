@@ -368,8 +368,8 @@ fn flood(bytes: u64, shared: Arc<Shared>) -> Body {
 }
 
 fn trickle(every: Duration) -> Body {
-    Body::from_stream(stream::unfold((), async move |()| {
+    Body::from_stream(stream::unfold(every, async |every| {
         sleep(every).await;
-        Some((Ok::<_, Infallible>(Bytes::from_static(b".")), ()))
+        Some((Ok::<_, Infallible>(Bytes::from_static(b".")), every))
     }))
 }

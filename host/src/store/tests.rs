@@ -41,14 +41,24 @@ pub(in crate::store) async fn open(path: PathBuf, clock: &Clock, tasks: &Tasks) 
 
 /// Every statement of every room.
 fn statements() -> Vec<(&'static str, Sql)> {
-    [settings::STATEMENTS, &keys::statements()].concat()
+    [
+        deliveries::STATEMENTS,
+        endpoints::STATEMENTS,
+        events::STATEMENTS,
+        sends::STATEMENTS,
+        sessions::STATEMENTS,
+        settings::STATEMENTS,
+        users::STATEMENTS,
+        &keys::statements(),
+    ]
+    .concat()
 }
 
 #[tokio::test]
 async fn every_statement_prepares() {
     let at = Fixture::open().await;
     for (name, sql) in statements() {
-        let prepared = on!(&at.store.0.readers, |db, q| { db.prepare(q(sql).into_sql_str()).await.map(|_| ()) });
+        let prepared = on!(at.store.readers(), |db, q| { db.prepare(q(sql).into_sql_str()).await.map(|_| ()) });
         assert!(prepared.is_ok(), "{name}: {prepared:?}");
         assert!(!sql.positional.contains('$'), "{name} for MySQL: {}", sql.positional);
     }

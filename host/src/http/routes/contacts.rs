@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::super::Shared;
 use super::super::caller::Caller;
-use super::super::docs::{ErrorAnswers, SendErrorAnswers};
+use super::super::docs::answers::{Asking, Body, Guarded, Named};
 use super::super::error::ApiError;
 use super::super::extract::{Json, SessionPath};
 use crate::model::{GroupSummary, NumberCheck, Phone};
@@ -88,7 +88,7 @@ pub(in crate::http) struct GroupBody {
 #[utoipa::path(post, path = "/api/sessions/{id}/check-number", operation_id = "checkNumber", tag = "Contacts",
     params(("id" = String, Path, description = "The session to ask through", example = "1234567890")),
     request_body = NumberRequest,
-    responses((status = 200, description = "What WhatsApp knows", body = NumberAnswer), ErrorAnswers, SendErrorAnswers))]
+    responses((status = 200, description = "What WhatsApp knows", body = NumberAnswer), Body, Guarded, Named, Asking))]
 pub(in crate::http) async fn check_number(
     State(site): Shared,
     caller: Caller,
@@ -105,7 +105,7 @@ pub(in crate::http) async fn check_number(
 /// List the account's groups
 #[utoipa::path(get, path = "/api/sessions/{id}/groups", operation_id = "listGroups", tag = "Contacts",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
-    responses((status = 200, description = "The groups", body = GroupsAnswer), ErrorAnswers, SendErrorAnswers))]
+    responses((status = 200, description = "The groups", body = GroupsAnswer), Guarded, Named, Asking))]
 pub(in crate::http) async fn groups(
     State(site): Shared,
     caller: Caller,
