@@ -179,7 +179,8 @@ fn complain(faults: &[String]) {
 
 #[test]
 fn reads_imports_as_a_compiler_would() {
-    let text = "use crate::model::{A, B};\nuse crate::{store::{x, y}, app::tasks::Tasks};\nlet a = crate::egress::new();";
+    let text =
+        "use crate::model::{A, B};\nuse crate::{store::{x, y}, app::tasks::Tasks};\nlet a = crate::egress::new();";
     let expected = ["app::tasks::Tasks", "egress::new", "model::", "store::"].map(str::to_owned);
     assert_eq!(named(text), BTreeSet::from(expected));
 }
@@ -267,7 +268,9 @@ fn the_top_of_the_house_is_fixed() {
     let top = |path: &String| path.split('/').next().unwrap_or_default().to_owned();
     let strange = |name: &String| !name.starts_with('.') && !TOP.contains(&name.as_str());
     let names: BTreeSet<String> = committed().iter().map(top).collect();
-    complain(&names.into_iter().filter(strange).map(|name| format!("{name}: no such name at the top")).collect::<Vec<_>>());
+    complain(
+        &names.into_iter().filter(strange).map(|name| format!("{name}: no such name at the top")).collect::<Vec<_>>(),
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::media::MediaStore;
 use crate::phone::Phone;
 use crate::server;
 use crate::wire::certificate::Authority;
-use crate::wire::{NodeContent, Node};
+use crate::wire::{Node, NodeContent};
 
 /// How many different unanswered stanzas are remembered.
 const MOST_UNANSWERED: usize = 1_000;
@@ -126,6 +126,11 @@ impl Core {
         }
     }
 
+    /// The stanzas nobody handled.
+    pub(crate) fn unanswered_stanzas(&self) -> Vec<String> {
+        lock(&self.unanswered).clone()
+    }
+
     /// Notes an `<iq>` nobody handled.
     pub(crate) fn unanswered_iq(&self, namespace: &str, kind: &str, iq: &Node) {
         let child = match &iq.content {
@@ -205,7 +210,9 @@ impl Network {
     /// # Panics
     /// If the system's random generator fails.
     pub fn add_phone(&self, name: &str) -> Phone {
-        self.core.add_phone(PhoneSpec { name: name.to_owned(), ..PhoneSpec::default() }).expect("a free number is taken by nobody")
+        self.core
+            .add_phone(PhoneSpec { name: name.to_owned(), ..PhoneSpec::default() })
+            .expect("a free number is taken by nobody")
     }
 
     /// Makes a phone.
@@ -267,7 +274,7 @@ impl Network {
 
     /// The stanzas nobody handled, as `iq:namespace:type:child` and the like.
     pub fn unanswered(&self) -> Vec<String> {
-        lock(&self.core.unanswered).clone()
+        self.core.unanswered_stanzas()
     }
 
     /// Ends all connections and stops listening.
