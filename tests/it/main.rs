@@ -4,6 +4,8 @@ mod api;
 mod baileys;
 mod config;
 mod egress;
+mod examples;
+mod guide;
 mod house;
 mod keys;
 mod simulator;
