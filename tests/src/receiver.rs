@@ -184,11 +184,7 @@ impl Receiver {
     }
 
     /// Waits for a request that `wanted` accepts, past or future; the first one.
-    pub async fn wait_until(
-        &self,
-        patience: Duration,
-        wanted: impl Fn(&Recorded) -> bool,
-    ) -> anyhow::Result<Recorded> {
+    pub async fn wait_until(&self, patience: Duration, wanted: impl Fn(&Recorded) -> bool) -> anyhow::Result<Recorded> {
         let mut watching = self.shared.recorded.subscribe();
         let waiting = watching.wait_for(|recorded| recorded.iter().any(&wanted));
         match tokio::time::timeout(patience, waiting).await {
