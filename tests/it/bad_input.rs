@@ -40,14 +40,32 @@ async fn every_fault_of_a_request_is_named() -> Result<()> {
     let send = format!("{own}/send");
     let table: Vec<(Method, String, String, u16, &str)> = vec![
         (Method::POST, send.clone(), r#"{"recipient": "nobody", "message": "x"}"#.into(), 400, "invalid_recipient"),
-        (Method::POST, send.clone(), r#"{"recipient": "6281381393739", "message": " "}"#.into(), 400, "invalid_message"),
+        (
+            Method::POST,
+            send.clone(),
+            r#"{"recipient": "6281381393739", "message": " "}"#.into(),
+            400,
+            "invalid_message",
+        ),
         (Method::POST, send.clone(), r#"{"recipient": "6281381393739", "message": 7}"#.into(), 400, "invalid_field"),
         (Method::POST, send.clone(), r#"{"recipient": "6281381393739"}"#.into(), 400, "invalid_field"),
-        (Method::POST, send.clone(), r#"{"recipient": "6281381393739", "message": "x", "y": 1}"#.into(), 400, "invalid_field"),
+        (
+            Method::POST,
+            send.clone(),
+            r#"{"recipient": "6281381393739", "message": "x", "y": 1}"#.into(),
+            400,
+            "invalid_field",
+        ),
         (Method::POST, send.clone(), r#"{"recipient": "#.into(), 400, "invalid_json"),
         (Method::POST, send.clone(), String::new(), 400, "invalid_body"),
         (Method::POST, send.clone(), r#"{"recipient": "6281381393739", "message": "x"}"#.into(), 404, "not_connected"),
-        (Method::POST, "/api/sessions/none/send".into(), r#"{"recipient": "6281381393739", "message": "x"}"#.into(), 404, "not_found"),
+        (
+            Method::POST,
+            "/api/sessions/none/send".into(),
+            r#"{"recipient": "6281381393739", "message": "x"}"#.into(),
+            404,
+            "not_found",
+        ),
         (Method::POST, format!("{own}/check-number"), r#"{"number": "12"}"#.into(), 400, "invalid_number"),
         (Method::POST, format!("{own}/check-number"), r#"{"number": "6281381393739"}"#.into(), 404, "not_connected"),
         (Method::POST, format!("{own}/pair-code"), r#"{"phone": "abc"}"#.into(), 400, "invalid_phone"),
@@ -57,10 +75,22 @@ async fn every_fault_of_a_request_is_named() -> Result<()> {
         (Method::GET, "/api/sessions/none".into(), String::new(), 404, "not_found"),
         (Method::POST, "/api/sessions/none/connect".into(), "{}".into(), 404, "not_found"),
         (Method::DELETE, "/api/sessions/none".into(), String::new(), 404, "not_found"),
-        (Method::POST, "/api/send".into(), r#"{"phone": "1555", "recipient": "6281381393739", "message": "x"}"#.into(), 404, "not_found"),
+        (
+            Method::POST,
+            "/api/send".into(),
+            r#"{"phone": "1555", "recipient": "6281381393739", "message": "x"}"#.into(),
+            404,
+            "not_found",
+        ),
         (Method::PUT, format!("{own}/name"), r#"{"name": ""}"#.into(), 400, "invalid_name"),
         (Method::PUT, format!("{own}/webhook"), "{}".into(), 400, "invalid_field"),
-        (Method::PUT, format!("{own}/webhook"), r#"{"webhook_url": "ftp://example.org"}"#.into(), 400, "invalid_webhook_url"),
+        (
+            Method::PUT,
+            format!("{own}/webhook"),
+            r#"{"webhook_url": "ftp://example.org"}"#.into(),
+            400,
+            "invalid_webhook_url",
+        ),
         (Method::PATCH, own.clone(), "{}".into(), 405, "method_not_allowed"),
         (Method::GET, send, String::new(), 405, "method_not_allowed"),
         (Method::GET, "/api/nothing".into(), String::new(), 404, "no_such_route"),
@@ -94,7 +124,12 @@ async fn a_token_that_is_not_ours_opens_nothing() -> Result<()> {
     parts[2] = parts[2].chars().rev().collect();
     let other = Gateway::start(&network).await?;
     let tampered = parts.join(".");
-    for (what, token) in [("tampered", tampered.as_str()), ("of another gateway", other.token()), ("nonsense", "x"), ("cut", &token[..token.len() - 1])] {
+    for (what, token) in [
+        ("tampered", tampered.as_str()),
+        ("of another gateway", other.token()),
+        ("nonsense", "x"),
+        ("cut", &token[..token.len() - 1]),
+    ] {
         let answer = raw(&gateway, token, Method::GET, "/api/sessions", "").await?;
         assert_error(&answer, 401, "invalid_token", what);
     }

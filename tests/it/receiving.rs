@@ -45,13 +45,17 @@ async fn a_direct_message_arrives_as_the_guide_shows_it() -> Result<()> {
     let body = scene.hook.wait_for(1, PATIENCE).await?.remove(0).json()?;
     assert_eq!(body["session_id"], scene.id);
     let message = &body["message"];
-    let founding = [("id", id), ("from", scene.friend.jid()), ("to", scene.account.jid()), ("message", "Hello!".into())];
+    let founding =
+        [("id", id), ("from", scene.friend.jid()), ("to", scene.account.jid()), ("message", "Hello!".into())];
     for (field, value) in founding {
         assert_eq!(message[field], value, "{field}");
     }
     assert!(message["timestamp"].as_i64().is_some_and(|seconds| seconds > 1_700_000_000), "{message}");
     assert_eq!(message["chat"], scene.friend.jid());
-    assert_eq!((&message["from_me"], &message["is_group"], &message["backfill"]), (&json!(false), &json!(false), &json!(false)));
+    assert_eq!(
+        (&message["from_me"], &message["is_group"], &message["backfill"]),
+        (&json!(false), &json!(false), &json!(false))
+    );
     assert_eq!((&message["push_name"], &message["phone"]), (&json!("Friend"), &json!(scene.friend.number())));
     scene.end().await;
     Ok(())
@@ -96,7 +100,11 @@ async fn a_writer_behind_a_lid_is_named_by_number_and_lid() -> Result<()> {
     assert_eq!(message["phone"], scene.friend.number());
     let (status, answer) = answer_to(&scene, &message["from"]).await?;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    scene.friend.wait_for(PATIENCE, |message| message.text.as_deref() == Some("an answer")).await.context("no answer")?;
+    scene
+        .friend
+        .wait_for(PATIENCE, |message| message.text.as_deref() == Some("an answer"))
+        .await
+        .context("no answer")?;
     scene.end().await;
     Ok(())
 }
@@ -155,7 +163,8 @@ async fn edits_and_revocations_arrive_beside_the_message_they_change() -> Result
     };
     scene.friend.send(to, change(Type::MESSAGE_EDIT, Some("second"))).await?;
     scene.friend.send(to, change(Type::REVOKE, None)).await?;
-    let found: BTreeSet<_> = scene.messages(3).await?.iter().map(|m| format!("{} {}", m["kind"], m["message"])).collect();
+    let found: BTreeSet<_> =
+        scene.messages(3).await?.iter().map(|m| format!("{} {}", m["kind"], m["message"])).collect();
     let expected = [r#""edit" "second""#, r#""revoke" """#, r#""text" "first""#].map(str::to_owned);
     assert_eq!(found, BTreeSet::from(expected));
     scene.end().await;

@@ -67,7 +67,10 @@ async fn a_text_reaches_the_phone_under_the_id_that_was_answered() -> Result<()>
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(answer["recipient"], scene.friend.jid());
     let received = scene.friend.wait_for(PATIENCE, is("Hello!")).await.context("it did not arrive")?;
-    assert_eq!((received.id.as_str(), received.from), (answer["message_id"].as_str().unwrap_or(""), scene.account.jid()));
+    assert_eq!(
+        (received.id.as_str(), received.from),
+        (answer["message_id"].as_str().unwrap_or(""), scene.account.jid())
+    );
     let own = scene.account.wait_for(PATIENCE, is("Hello!")).await.context("the own phone does not show it")?;
     assert!(own.from_me && own.chat == scene.friend.jid());
     scene.end().await;

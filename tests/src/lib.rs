@@ -6,3 +6,4 @@ pub mod gateway;
 pub mod process;
 pub mod receiver;
 pub mod scene;
+pub mod simulator;
