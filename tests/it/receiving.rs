@@ -65,7 +65,7 @@ async fn a_direct_message_arrives_as_the_guide_shows_it() -> Result<()> {
 async fn a_group_message_names_group_and_writer() -> Result<()> {
     let scene = Scene::set().await?;
     for addressing in [Addressing::Number, Addressing::Lid] {
-        let spec = GroupSpec { subject: "Team".to_owned(), topic: String::new(), addressing };
+        let spec = GroupSpec { subject: "Team".to_owned(), addressing, ..GroupSpec::default() };
         let group = scene.network.create_group_with(&spec, &scene.friend, &[&scene.account]);
         let text = format!("to all by {addressing:?}");
         scene.friend.send_text(&group.jid(), &text).await?;

@@ -136,7 +136,7 @@ async fn a_group_send_reaches_every_member_again_and_again() -> Result<()> {
     let scene = Scene::set().await?;
     let third = scene.network.add_phone("Third");
     for addressing in [Addressing::Number, Addressing::Lid] {
-        let spec = GroupSpec { subject: "Team".to_owned(), topic: String::new(), addressing };
+        let spec = GroupSpec { subject: "Team".to_owned(), addressing, ..GroupSpec::default() };
         let group = scene.network.create_group_with(&spec, &scene.friend, &[&scene.account, &third]);
         for round in 0..3 {
             let text = format!("{addressing:?} {round}");
