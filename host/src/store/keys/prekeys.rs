@@ -2,7 +2,8 @@
 //!
 //! Their numbers are stored as 4 bytes, highest first, so that they sort as numbers.
 
-use super::{Keys, Kind, PUT, Row};
+use super::records::Row;
+use super::{Keys, Kind};
 use crate::store::StoreError;
 use crate::store::pool::on;
 use crate::store::sql::statements;
@@ -17,10 +18,10 @@ impl Keys {
     /// Stores pre-keys: all of them or none.
     pub async fn put_prekeys<V: AsRef<[u8]>>(&self, keys: &[(u32, V)], uploaded: bool) -> Result<(), StoreError> {
         let row = |(id, record): &(u32, V)| {
-            let row = self.seal_row(Row::of(Kind::PreKey.key(&id.to_be_bytes())), record.as_ref());
-            Row { uploaded, ..row }
+            let row = Row::of(Kind::PreKey.key(&id.to_be_bytes())).uploaded(uploaded);
+            self.seal_row(row, record.as_ref())
         };
-        self.insert(PUT, keys.iter().map(row).collect()).await
+        self.upsert(keys.iter().map(row).collect()).await
     }
 
     /// The highest number stored; `None` when there is no pre-key.
