@@ -20,7 +20,7 @@ use crate::media::MediaStore;
 use crate::phone::Phone;
 use crate::server;
 use crate::wire::certificate::Authority;
-use crate::wire::{NodeContent, Node};
+use crate::wire::{Node, NodeContent};
 
 /// How many different unanswered stanzas are remembered.
 const MOST_UNANSWERED: usize = 1_000;
@@ -202,7 +202,9 @@ impl Network {
     /// # Panics
     /// If the system's random generator fails.
     pub fn add_phone(&self, name: &str) -> Phone {
-        self.core.add_phone(PhoneSpec { name: name.to_owned(), ..PhoneSpec::default() }).expect("a free number is taken by nobody")
+        self.core
+            .add_phone(PhoneSpec { name: name.to_owned(), ..PhoneSpec::default() })
+            .expect("a free number is taken by nobody")
     }
 
     /// Makes a phone.

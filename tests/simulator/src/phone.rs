@@ -145,13 +145,15 @@ impl Phone {
         let message = self.account.handset.find(&self.chat_jid(&place), id);
         let message = message.ok_or_else(|| PhoneError::UnknownMessage(id.to_owned()))?;
         let number = message.from.split('@').next().unwrap_or_default();
-        let author = self.core.directory.by_number(number).ok_or_else(|| PhoneError::UnknownChat(message.from.clone()))?;
+        let author =
+            self.core.directory.by_number(number).ok_or_else(|| PhoneError::UnknownChat(message.from.clone()))?;
         let ids = [id.to_owned()];
         let place = match &place {
             Chat::Group(group) => Place::Group(group),
             Chat::Person(_) => Place::Direct(self.family()),
         };
-        let report = Report { reader: &self.account, device: 0, ids: &ids, ticks: Ticks::Read, kind: Some("read"), place };
+        let report =
+            Report { reader: &self.account, device: 0, ids: &ids, ticks: Ticks::Read, kind: Some("read"), place };
         report.tell(&author);
         tokio::task::yield_now().await;
         Ok(())

@@ -146,9 +146,8 @@ impl Keys {
 
     /// Stores secrets: all of them or none.
     pub async fn put_secrets(&self, secrets: &[Secret<'_>]) -> Result<(), StoreError> {
-        let row = |secret: &Secret<'_>| {
-            self.message(SECRET, secret.of, secret.secret, secret.expires_at, secret.message_at)
-        };
+        let row =
+            |secret: &Secret<'_>| self.message(SECRET, secret.of, secret.secret, secret.expires_at, secret.message_at);
         self.write_messages(MERGE, secrets.iter().map(row).collect()).await
     }
 
