@@ -109,6 +109,7 @@ impl Outbound {
         id: &MessageId,
         send: &Send,
     ) -> Result<Sent, SendError> {
+        let sends = self.store.sends(scope);
         let known = self.recipients.check(&self.sessions, scope, session, &send.to).await;
         let outcome = match known {
             Ok(()) => self.sessions.send(session, id, &send.to, &send.what).await.map_err(SendError::from),
@@ -118,10 +119,15 @@ impl Outbound {
             Ok(_) => (MessageState::Sent, None),
             Err(SendError::Session(SessionError::Refused { code, .. })) => (MessageState::Refused, Some(*code)),
             Err(SendError::NoSuchRecipient(_)) => (MessageState::Refused, None),
-            // It may have gone out: the send stays pending, and the server's late word settles it.
-            Err(_) => return outcome,
+            // It may have gone out: the send stays pending, the server's late word settles it, and a repetition under
+            // the same key may go ahead at once, because nobody works on it any more.
+            Err(_) => {
+                if let Err(error) = sends.release(session, id).await {
+                    tracing::warn!(%session, %error, "a send could not be released; a repetition must wait a minute");
+                }
+                return outcome;
+            }
         };
-        let sends = self.store.sends(scope);
         sends.advance(session, std::slice::from_ref(id), state, code).await.map_err(SessionError::from)?;
         outcome
     }

@@ -13,6 +13,7 @@
 
 pub mod deliveries;
 mod dialect;
+mod endpoints;
 pub mod events;
 pub mod keys;
 mod pool;
@@ -28,6 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use sqlx::error::DatabaseError;
 
 use self::pool::{Pool, Tx};
 use self::writer::Writer;
@@ -102,6 +104,13 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Makes [`StoreError::Taken`] of an error when `why` holds for it.
+    fn taken(error: sqlx::Error, why: fn(&dyn DatabaseError) -> bool, what: &'static str) -> Self {
+        if error.as_database_error().is_some_and(why) { Self::Taken(what) } else { error.into() }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
@@ -120,16 +129,11 @@ impl Store {
         let opened = dialect::open(config).await?;
         let writer = Writer::start(opened.source, opened.tx, tasks);
         let store = Self(Arc::new(Parts { readers: opened.readers, writer, vault, clock }));
-        if let Err(error) = store.settle_in().await {
+        if let Err(error) = store.settings().check_key().await {
             store.close().await;
             return Err(error);
         }
         Ok(store)
-    }
-
-    /// Refuses a master key that is not the one this database was sealed with.
-    async fn settle_in(&self) -> Result<(), StoreError> {
-        self.settings().check_key().await
     }
 
     /// Commits one row and reads it back: whether the store can be relied on now.
@@ -156,6 +160,19 @@ impl Store {
         W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
     {
         self.0.writer.write(work).await
+    }
+
+    /// The connections to read with.
+    fn readers(&self) -> &Pool {
+        &self.0.readers
+    }
+
+    fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     /// Users and their passwords.

@@ -6,6 +6,9 @@
 //! - [`body`] makes the founding body, once, when an event is routed
 //! - [`attempt`] is one attempt in four types, [`sign`] and [`retry`] its pure decisions
 //!
+//! Endpoints share the slots: first come, first served. What will keep them apart, a limit and a breaker for each,
+//! belongs into the claim, so that a row that may not go out is not claimed.
+//!
 //! Delivery is at least once: a receiver may see a `webhook-id` again, always with the same body.
 //!
 //! Invariant: no transaction is open while a receiver is spoken to, and only the newest claim settles a delivery.
@@ -56,12 +59,13 @@ impl Webhooks {
     /// Starts delivering what is due, now and as it becomes due, until `tasks` stops.
     pub fn start(store: Store, egress: Egress, clock: Clock, config: WebhookConfig, tasks: &Tasks) -> Self {
         let wake = Arc::new(Notify::new());
-        let concurrency = config.concurrency.max(1);
+        let WebhookConfig { timeout, concurrency, allow: _ } = config;
+        let concurrency = concurrency.max(1);
         let deliverer = Deliverer {
             store,
             egress,
             clock,
-            timeout: config.timeout,
+            timeout,
             concurrency,
             slots: Arc::new(Semaphore::new(concurrency)),
             wake: Arc::clone(&wake),

@@ -24,7 +24,7 @@ mod version;
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 use whatsapp_rust::TokioRuntime;
 use whatsapp_rust::bot::Bot;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
@@ -90,11 +90,13 @@ impl Whatsapp {
         let version = version.map_err(OpenError::Version)?;
         let (news, receiver) = news::channel();
         let acks = Arc::new(acks::Acks::default());
-        let hook = hook::Hook { session: session.clone(), receive: Arc::clone(&shared.receive) };
+        let redelivery = hook::Redelivery::new(shared.tasks.clone());
+        let hook = hook::Hook { session: session.clone(), receive: Arc::clone(&shared.receive), redelivery };
+        let keys = keys::KeyStore::new(shared.store.keys(session.clone()));
         let client = Arc::new(OnceLock::new());
         let unhooked = hook::Unhooked { hook: hook.clone(), tasks: shared.tasks.clone(), client: Arc::clone(&client) };
         let bot = Bot::builder()
-            .with_backend(keys::KeyStore::new(shared.store.keys(session.clone())))
+            .with_backend(keys.clone())
             .with_transport_factory(self.dialer(news.clone()))
             .with_http_client(http::MediaHttp(shared.egress.clone()))
             .with_runtime(TokioRuntime)
@@ -120,6 +122,8 @@ impl Whatsapp {
             ack_timeout: shared.config.ack_timeout,
             clock: shared.clock.clone(),
             ended: self.run(bot),
+            keys,
+            stopped: OnceCell::new(),
         };
         Ok((account, receiver))
     }

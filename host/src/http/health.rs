@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::docs::ErrorAnswers;
+use super::docs::answers::Always;
 use super::error::ApiError;
 
 /// A sign of life.
@@ -41,7 +41,7 @@ pub(super) async fn livez() -> Json<Health> {
 ///
 /// Commits and reads back one row. Send no traffic while this fails.
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "Health", security(()),
-    responses((status = 200, description = "It is ready", body = Health), ErrorAnswers))]
+    responses((status = 200, description = "It is ready", body = Health), Always))]
 pub(super) async fn readyz(State(site): Shared) -> Result<Json<Health>, ApiError> {
     if let Err(error) = site.parts.store.ping().await {
         tracing::warn!(%error, "the store does not answer");

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::caller::{self, Caller};
-use super::docs::ErrorAnswers;
+use super::docs::answers::{Guarded, Limited, Named, Parameter};
 use super::error::ApiError;
 use super::extract::{Query, SessionPath};
 use super::routes::sessions::view;
@@ -68,7 +68,7 @@ struct Listener {
     params(("id" = String, Path, description = "The session", example = "1234567890"),
            ("token" = Option<String>, Query, description = "The token, for clients that cannot set headers")),
     security((), ("BearerAuth" = [])),
-    responses((status = 101, description = "Switching to WebSocket"), ErrorAnswers))]
+    responses((status = 101, description = "Switching to WebSocket"), Parameter, Guarded, Named, Limited))]
 pub(super) async fn socket(
     State(site): Shared,
     SessionPath(session): SessionPath,

@@ -104,34 +104,34 @@ impl Lifecycle {
                 biased;
                 () = self.stop.cancelled() => return Ended::ForGood,
                 Some(news) = news.recv() => {
-                    if let Some(ended) = self.happened(news).await {
+                    if let Some(ended) = self.happened(account, news).await {
                         return ended;
                     }
                     let waiting = matches!(&*self.status.borrow(), Status::Connecting { .. });
                     turn = turn.filter(|_| waiting);
                 }
                 () = &mut patience, if turn.is_some() => turn = None,
-                () = account.ended() => return self.last_words(news).await,
+                () = account.ended() => return self.last_words(account, news).await,
             }
         }
     }
 
     /// The account has ended; what it said last may tell why.
-    async fn last_words(&self, mut news: UnboundedReceiver<News>) -> Ended {
+    async fn last_words(&self, account: &Account, mut news: UnboundedReceiver<News>) -> Ended {
         while let Ok(news) = news.try_recv() {
-            if let Some(ended) = self.happened(news).await {
+            if let Some(ended) = self.happened(account, news).await {
                 return ended;
             }
         }
         Ended::ByItself
     }
 
-    async fn happened(&self, news: News) -> Option<Ended> {
+    async fn happened(&self, account: &Account, news: News) -> Option<Ended> {
         let (next, effects) = state::step(&self.status.borrow(), news, self.clock.now());
         // Effects first: whoever sees the new status may rely on what is stored.
         let mut ended = None;
         for effect in effects {
-            match self.perform(effect).await {
+            match self.perform(account, effect).await {
                 Ok(None) => {}
                 Ok(end) => ended = end,
                 Err(error) => {
@@ -146,7 +146,7 @@ impl Lifecycle {
         ended
     }
 
-    async fn perform(&self, effect: Effect) -> Result<Option<Ended>, StoreError> {
+    async fn perform(&self, account: &Account, effect: Effect) -> Result<Option<Ended>, StoreError> {
         let sessions = self.store.sessions(Scope::gateway());
         match effect {
             Effect::SaveLink { phone, device_jid, lid } => {
@@ -154,6 +154,8 @@ impl Lifecycle {
                 sessions.set_link(&self.id, Some(&link)).await?;
             }
             Effect::ForgetLink => {
+                // A client that still runs would write its keys back.
+                account.stop().await;
                 sessions.set_link(&self.id, None).await?;
             }
             Effect::Unwant => {

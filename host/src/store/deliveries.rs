@@ -1,9 +1,49 @@
 //! Deliveries, their endpoints and attempts: station three of the incoming journey.
+//!
+//! A claim takes a delivery until its lease ends and raises its epoch. Whoever settles names the epoch of the claim,
+//! so that a claimer who was too slow changes nothing.
 
 use std::time::Duration;
 
+use sqlx::FromRow;
+
+use super::endpoints::EndpointRow;
+use super::pool::on;
+use super::sql::statements;
 use super::{Store, StoreError};
-use crate::model::{Attempt, Delivery, DeliveryId, DeliveryState, Endpoint, Millis, Scope, SessionId};
+use crate::model::{
+    Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState, Endpoint, EventId, Millis, Scope, SessionId,
+};
+
+statements! {
+    ENDPOINTS = "SELECT e.id AS endpoint_id, e.session_id, e.url, e.secret
+        FROM endpoints e JOIN sessions s ON s.id = e.session_id
+        WHERE s.owner BETWEEN $1 AND $2 AND e.session_id = $3 AND e.enabled ORDER BY e.place";
+    DUE = "SELECT d.id, d.event_id, d.body, d.attempts, d.epoch, d.created_at, d.session_id, d.endpoint_id, e.url, e.secret
+        FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+        WHERE d.state = 'waiting' AND d.due_at <= $1
+        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $2 AND $3 AND s.id = d.session_id)
+        ORDER BY d.due_at, d.seq LIMIT $4";
+    LEASE = "UPDATE deliveries SET leased_from = COALESCE(leased_from, due_at), due_at = $1, epoch = epoch + 1
+        WHERE id = $2 AND epoch = $3 AND state = 'waiting'";
+    RELEASE = "UPDATE deliveries SET due_at = leased_from, leased_from = NULL
+        WHERE state = 'waiting' AND leased_from IS NOT NULL
+        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $1 AND $2)";
+    SETTLE = "UPDATE deliveries SET state = $1, due_at = COALESCE($2, due_at), leased_from = NULL, attempts = attempts + 1
+        WHERE id = $3 AND epoch = $4 AND state = 'waiting'
+        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $5 AND $6)";
+    LOG = "INSERT INTO attempts (delivery_id, number, started_at, took_ms, outcome, status, error)
+        SELECT id, attempts, $1, $2, $3, $4, $5 FROM deliveries WHERE id = $6";
+    NEXT_DUE = "SELECT d.due_at FROM deliveries d WHERE d.state = 'waiting'
+        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $1 AND $2 AND s.id = d.session_id)
+        ORDER BY d.due_at LIMIT 1";
+    LIST = "SELECT d.id, d.state, d.attempts, COALESCE(d.leased_from, d.due_at) AS due_at
+        FROM deliveries d JOIN sessions s ON s.id = d.session_id
+        WHERE s.owner BETWEEN $1 AND $2 AND d.session_id = $3 ORDER BY d.seq DESC LIMIT $4";
+    ATTEMPTS = "SELECT a.started_at, a.took_ms, a.outcome, a.status, a.error FROM attempts a
+        JOIN deliveries d ON d.id = a.delivery_id JOIN sessions s ON s.id = d.session_id
+        WHERE s.owner BETWEEN $1 AND $2 AND a.delivery_id = $3 ORDER BY a.number";
+}
 
 /// Calls on deliveries within a scope.
 #[derive(Debug)]
@@ -29,45 +69,192 @@ pub struct DeliveryRow {
     pub state: DeliveryState,
     /// Attempts made.
     pub attempts: u32,
-    /// When it is due next, while waiting.
+    /// When it is due next, while waiting; in the past while an attempt is under way.
     pub due_at: Option<Millis>,
 }
 
 impl Deliveries<'_> {
     /// The enabled endpoints of a session.
-    pub async fn endpoints(&self, _session: &SessionId) -> Result<Vec<Endpoint>, StoreError> {
-        unimplemented!()
+    pub async fn endpoints(&self, session: &SessionId) -> Result<Vec<Endpoint>, StoreError> {
+        let (low, high) = self.1.owners();
+        let rows: Vec<EndpointRow> = on!(self.0.readers(), |db, q| {
+            sqlx::query_as(q(ENDPOINTS)).bind(low).bind(high).bind(session).fetch_all(db).await?
+        });
+        rows.into_iter().map(|row| row.open(self.0.vault())).collect()
     }
+
     /// Claims up to `limit` due deliveries for `lease`, oldest due first; raises each one's epoch.
-    pub async fn claim(&self, _limit: u32, _lease: Duration) -> Result<Vec<Delivery>, StoreError> {
-        unimplemented!()
+    ///
+    /// A delivery whose endpoint cannot be read is logged, left out, and comes up again when its lease has ended.
+    pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
+        let ((low, high), now) = (self.1.owners(), self.0.clock().now());
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                let mut claimed = Vec::new();
+                on!(tx, |db, q| {
+                    let due = sqlx::query_as(q(DUE)).bind(now).bind(low).bind(high).bind(i64::from(limit));
+                    let due: Vec<DueRow> = due.fetch_all(&mut *db).await?;
+                    for row in due {
+                        let take = sqlx::query(q(LEASE)).bind(now.after(lease)).bind(&row.id).bind(row.epoch);
+                        if take.execute(&mut *db).await?.rows_affected() == 1 {
+                            claimed.push(row);
+                        }
+                    }
+                });
+                Ok(claimed)
+            })
+        });
+        let readable = |row: DueRow| {
+            let id = row.id.clone();
+            let failed =
+                |error: &StoreError| tracing::error!(delivery = %id, %error, "a delivery's endpoint cannot be read");
+            row.into_delivery(self.0).inspect_err(failed).ok()
+        };
+        Ok(work.await?.into_iter().filter_map(readable).collect())
     }
-    /// Gives up every claim, so that what is claimed is due again at its own time; how many there were. For the start
-    /// of the one process that uses the store: claims of a process that died must not delay its successor.
-    pub async fn release_leases(&self) -> Result<u64, StoreError> {
-        unimplemented!()
-    }
+
     /// Records an attempt and what becomes of the delivery, in one transaction. Answers `false`, and changes nothing,
     /// when the claim is no longer the newest.
     pub async fn settle(
         &self,
-        _delivery: &DeliveryId,
-        _epoch: i64,
-        _attempt: &Attempt,
-        _then: Settlement,
+        delivery: &DeliveryId,
+        epoch: i64,
+        attempt: &Attempt,
+        then: Settlement,
     ) -> Result<bool, StoreError> {
-        unimplemented!()
+        let ((low, high), id, attempt) = (self.1.owners(), delivery.clone(), attempt.clone());
+        let (state, due) = match then {
+            Settlement::Delivered => (DeliveryState::Delivered, None),
+            Settlement::Retry(at) => (DeliveryState::Waiting, Some(at)),
+            Settlement::Dead => (DeliveryState::Dead, None),
+        };
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                let (outcome, status, error) = columns(attempt.outcome);
+                on!(tx, |db, q| {
+                    let settle = sqlx::query(q(SETTLE)).bind(state.name()).bind(due).bind(&id).bind(epoch);
+                    if settle.bind(low).bind(high).execute(&mut *db).await?.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    let log = sqlx::query(q(LOG)).bind(attempt.started_at).bind(attempt.took_ms).bind(outcome);
+                    log.bind(status).bind(error).bind(&id).execute(db).await?;
+                });
+                Ok(true)
+            })
+        });
+        work.await
     }
-    /// When the next waiting delivery is due; `None` when none waits.
+
+    /// When the next waiting delivery may be claimed; `None` when none waits. For one that is being attempted that is
+    /// the end of its lease.
     pub async fn next_due(&self) -> Result<Option<Millis>, StoreError> {
-        unimplemented!()
+        let (low, high) = self.1.owners();
+        let due = on!(self.0.readers(), |db, q| {
+            sqlx::query_scalar(q(NEXT_DUE)).bind(low).bind(high).fetch_optional(db).await?
+        });
+        Ok(due)
     }
+
     /// A session's deliveries, newest first.
-    pub async fn list(&self, _session: &SessionId, _limit: u32) -> Result<Vec<DeliveryRow>, StoreError> {
-        unimplemented!()
+    pub async fn list(&self, session: &SessionId, limit: u32) -> Result<Vec<DeliveryRow>, StoreError> {
+        let (low, high) = self.1.owners();
+        let rows: Vec<(DeliveryId, String, i64, Millis)> = on!(self.0.readers(), |db, q| {
+            let list = sqlx::query_as(q(LIST)).bind(low).bind(high).bind(session).bind(i64::from(limit));
+            list.fetch_all(db).await?
+        });
+        let read = |(id, state, attempts, due_at): (_, String, i64, _)| {
+            let state = state_named(&state)?;
+            let due_at = (state == DeliveryState::Waiting).then_some(due_at);
+            Ok(DeliveryRow { id, state, attempts: count(attempts), due_at })
+        };
+        rows.into_iter().map(read).collect()
     }
+
     /// The attempts of a delivery, oldest first.
-    pub async fn attempts(&self, _delivery: &DeliveryId) -> Result<Vec<Attempt>, StoreError> {
-        unimplemented!()
+    pub async fn attempts(&self, delivery: &DeliveryId) -> Result<Vec<Attempt>, StoreError> {
+        let (low, high) = self.1.owners();
+        let rows: Vec<AttemptRow> = on!(self.0.readers(), |db, q| {
+            sqlx::query_as(q(ATTEMPTS)).bind(low).bind(high).bind(delivery).fetch_all(db).await?
+        });
+        rows.into_iter().map(AttemptRow::into_attempt).collect()
     }
+
+    /// Ends every lease, so that its delivery is due at once; answers how many there were. For a start at which no
+    /// earlier claimer can be left.
+    pub async fn release_leases(&self) -> Result<u64, StoreError> {
+        let (low, high) = self.1.owners();
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                let done = on!(tx, |db, q| { sqlx::query(q(RELEASE)).bind(low).bind(high).execute(db).await? });
+                Ok(done.rows_affected())
+            })
+        });
+        work.await
+    }
+}
+
+#[derive(FromRow)]
+struct DueRow {
+    id: DeliveryId,
+    event_id: EventId,
+    body: String,
+    attempts: i64,
+    epoch: i64,
+    created_at: Millis,
+    #[sqlx(flatten)]
+    endpoint: EndpointRow,
+}
+
+impl DueRow {
+    /// The delivery under the claim that has just been made.
+    fn into_delivery(self, store: &Store) -> Result<Delivery, StoreError> {
+        let Self { id, event_id: event, body, attempts, epoch, created_at, endpoint } = self;
+        let endpoint = endpoint.open(store.vault())?;
+        Ok(Delivery { id, event, endpoint, body, attempts: count(attempts), epoch: epoch + 1, created_at })
+    }
+}
+
+#[derive(FromRow)]
+struct AttemptRow {
+    started_at: Millis,
+    took_ms: i64,
+    outcome: String,
+    status: Option<i64>,
+    error: Option<String>,
+}
+
+impl AttemptRow {
+    fn into_attempt(self) -> Result<Attempt, StoreError> {
+        let Self { started_at, took_ms, outcome, status, error } = self;
+        let status = status.and_then(|status| u16::try_from(status).ok());
+        let outcome = match (outcome.as_str(), status, error) {
+            ("accepted", Some(status), _) => AttemptOutcome::Accepted { status },
+            ("refused", Some(status), _) => AttemptOutcome::Refused { status },
+            ("unanswered", _, Some(error)) => AttemptOutcome::Unanswered { error },
+            _ => return Err(unknown("attempt outcome", &outcome)),
+        };
+        Ok(Attempt { started_at, took_ms, outcome })
+    }
+}
+
+/// An outcome as its columns: name, status, error.
+fn columns(outcome: AttemptOutcome) -> (&'static str, Option<i64>, Option<String>) {
+    match outcome {
+        AttemptOutcome::Accepted { status } => ("accepted", Some(i64::from(status)), None),
+        AttemptOutcome::Refused { status } => ("refused", Some(i64::from(status)), None),
+        AttemptOutcome::Unanswered { error } => ("unanswered", None, Some(error)),
+    }
+}
+
+fn state_named(name: &str) -> Result<DeliveryState, StoreError> {
+    let states = [DeliveryState::Waiting, DeliveryState::Delivered, DeliveryState::Dead];
+    states.into_iter().find(|state| state.name() == name).ok_or_else(|| unknown("delivery state", name))
+}
+
+fn unknown(what: &str, name: &str) -> StoreError {
+    sqlx::Error::Decode(format!("unknown {what} {name}").into()).into()
+}
+
+fn count(stored: i64) -> u32 {
+    u32::try_from(stored).unwrap_or(u32::MAX)
 }

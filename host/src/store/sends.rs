@@ -1,7 +1,46 @@
 //! Sends: the message id chosen before the wire, the caller's idempotency key, and what became of the message.
+//!
+//! Invariant: a message's state only ever moves forward, except that sending it again under its key makes it pending.
 
-use super::{Store, StoreError};
-use crate::model::{Chat, MessageId, MessageState, Scope, Sent, SessionId};
+use std::time::Duration;
+
+use sqlx::FromRow;
+
+use super::pool::on;
+use super::sql::statements;
+use super::{Store, StoreError, sessions};
+use crate::model::{Chat, MessageId, MessageState, Millis, Scope, Sent, SessionId};
+
+statements! {
+    KNOWN = "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
+        WHERE session_id = $1 AND key = $2",
+        mysql: "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
+        WHERE session_id = ? AND `key` = ?";
+    FREE_KEY = "UPDATE sends SET key = NULL, digest = NULL WHERE session_id = $1 AND message = $2",
+        mysql: "UPDATE sends SET `key` = NULL, digest = NULL WHERE session_id = ? AND message = ?";
+    AGAIN = "UPDATE sends SET state = 0, code = NULL, begun_at = $1 WHERE session_id = $2 AND message = $3";
+    ADD = "INSERT INTO sends (session_id, message, chat, key, digest, state, created_at, begun_at)
+        VALUES ($1, $2, $3, $4, $5, 0, $6, $7)",
+        mysql: "INSERT INTO sends (session_id, message, chat, `key`, digest, state, created_at, begun_at)
+        VALUES (?, ?, ?, ?, ?, 0, ?, ?)";
+    ADVANCE = "UPDATE sends SET state = $1, code = $2, accepted_at = COALESCE(accepted_at, $3)
+        WHERE session_id = $4 AND message = $5 AND state < $6
+        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $7 AND $8)";
+    RELEASE = "UPDATE sends SET begun_at = 0 WHERE session_id = $1 AND message = $2 AND state = 0
+        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $3 AND $4)";
+    STATE = "SELECT m.state, m.code FROM sends m JOIN sessions s ON s.id = m.session_id
+        WHERE s.owner BETWEEN $1 AND $2 AND m.session_id = $3 AND m.message = $4";
+}
+
+/// How long an idempotency key is remembered.
+const KEY_LIFE: Duration = Duration::from_hours(24);
+
+/// How long a pending send counts as under way; after that its sender is taken to be gone.
+const IN_FLIGHT: Duration = Duration::from_mins(1);
+
+/// The states in the order of their stored numbers.
+const STATES: [MessageState; 5] =
+    [MessageState::Pending, MessageState::Refused, MessageState::Sent, MessageState::Delivered, MessageState::Read];
 
 /// Calls on sends within a scope.
 #[derive(Debug)]
@@ -27,9 +66,10 @@ pub enum Begun {
     Fresh,
     /// An earlier request with this key was accepted: give this answer.
     Replay(Sent),
-    /// An earlier request with this key never got an answer: send again, under its message id.
+    /// An earlier request with this key never got an answer, or was refused: send again, under its message id. It is
+    /// pending once more.
     Again(MessageId),
-    /// An earlier request with this key is younger than a minute and still pending.
+    /// An earlier request with this key is younger than a minute, still pending and not released.
     InFlight,
     /// The key belongs to a different request.
     Mismatch,
@@ -37,25 +77,151 @@ pub enum Begun {
 
 impl Sends<'_> {
     /// Stores the send before it goes out, unless its key is known. Keys live 24 h.
-    pub async fn begin(&self, _send: NewSend<'_>) -> Result<Begun, StoreError> {
-        unimplemented!()
+    ///
+    /// A session that does not exist is an error (row not found); so is a message id that is in use
+    /// ([`StoreError::Taken`]).
+    pub async fn begin(&self, send: NewSend<'_>) -> Result<Begun, StoreError> {
+        let (scope, now) = (self.1, self.0.clock().now());
+        let (session, message, chat) = (send.session.clone(), send.message.clone(), send.to.clone());
+        let key = send.key.map(|(key, digest)| (key.to_owned(), *digest));
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                if !sessions::is_visible(tx, scope, &session).await? {
+                    return Err(sqlx::Error::RowNotFound.into());
+                }
+                let (key, digest) = key.unzip();
+                let added = on!(tx, |db, q| {
+                    if let (Some(key), Some(digest)) = (&key, &digest) {
+                        let known = sqlx::query_as(q(KNOWN)).bind(&session).bind(key).fetch_optional(&mut *db);
+                        let known: Option<KnownRow> = known.await?;
+                        match known.map(|known| known.judge(digest, now)) {
+                            None => {}
+                            Some(Known::Expired(earlier)) => {
+                                sqlx::query(q(FREE_KEY)).bind(&session).bind(earlier).execute(&mut *db).await?;
+                            }
+                            Some(Known::Answer(Begun::Again(earlier))) => {
+                                sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(&earlier).execute(db).await?;
+                                return Ok(Begun::Again(earlier));
+                            }
+                            Some(Known::Answer(answer)) => return Ok(answer),
+                        }
+                    }
+                    let digest = digest.as_ref().map(|digest| &digest[..]);
+                    let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key).bind(digest);
+                    add.bind(now).bind(now).execute(db).await.map(|_| Begun::Fresh)
+                });
+                added.map_err(|error| StoreError::taken(error, |e| e.is_unique_violation(), "the message id"))
+            })
+        });
+        work.await
     }
+
     /// Moves a message on; never backwards. `code` is WhatsApp's refusal code. Unknown messages are ignored.
     pub async fn advance(
         &self,
-        _session: &SessionId,
-        _messages: &[MessageId],
-        _to: MessageState,
-        _code: Option<u16>,
+        session: &SessionId,
+        messages: &[MessageId],
+        to: MessageState,
+        code: Option<u16>,
     ) -> Result<(), StoreError> {
-        unimplemented!()
+        let ((low, high), now) = (self.1.owners(), self.0.clock().now());
+        let (session, messages) = (session.clone(), messages.to_vec());
+        let accepted_at = (to >= MessageState::Sent).then_some(now);
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                on!(tx, |db, q| {
+                    for message in &messages {
+                        let step = sqlx::query(q(ADVANCE)).bind(number(to)).bind(code.map(i64::from)).bind(accepted_at);
+                        let step = step.bind(&session).bind(message).bind(number(to)).bind(low).bind(high);
+                        step.execute(&mut *db).await?;
+                    }
+                });
+                Ok(())
+            })
+        });
+        work.await
     }
-    /// How far a message has come.
+
+    /// Says that nobody waits for a pending message's answer any more: its key may be used again at once.
+    pub async fn release(&self, session: &SessionId, message: &MessageId) -> Result<(), StoreError> {
+        let (low, high) = self.1.owners();
+        let (session, message) = (session.clone(), message.clone());
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                on!(tx, |db, q| {
+                    let release = sqlx::query(q(RELEASE)).bind(&session).bind(&message).bind(low).bind(high);
+                    release.execute(db).await?;
+                });
+                Ok(())
+            })
+        });
+        work.await
+    }
+
+    /// How far a message has come, with WhatsApp's code when it was refused.
     pub async fn state(
         &self,
-        _session: &SessionId,
-        _message: &MessageId,
+        session: &SessionId,
+        message: &MessageId,
     ) -> Result<Option<(MessageState, Option<u16>)>, StoreError> {
-        unimplemented!()
+        let (low, high) = self.1.owners();
+        let row: Option<(i64, Option<i64>)> = on!(self.0.readers(), |db, q| {
+            let query = sqlx::query_as(q(STATE)).bind(low).bind(high).bind(session).bind(message);
+            query.fetch_optional(db).await?
+        });
+        Ok(row.map(|(state, code)| (numbered(state), code.and_then(|code| u16::try_from(code).ok()))))
     }
 }
+
+/// An earlier request with the same key.
+#[derive(FromRow)]
+struct KnownRow {
+    message: MessageId,
+    chat: Chat,
+    digest: Option<Vec<u8>>,
+    state: i64,
+    created_at: Millis,
+    begun_at: Millis,
+    accepted_at: Option<Millis>,
+}
+
+/// What an earlier request means for this one.
+#[derive(Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing any more: its key has lived its time.
+    Expired(MessageId),
+    /// This answer.
+    Answer(Begun),
+}
+
+impl KnownRow {
+    fn judge(self, digest: &[u8; 32], now: Millis) -> Known {
+        if now.since(self.created_at) >= KEY_LIFE {
+            return Known::Expired(self.message);
+        }
+        if self.digest.as_deref() != Some(digest) {
+            return Known::Answer(Begun::Mismatch);
+        }
+        Known::Answer(match numbered(self.state) {
+            MessageState::Pending if now.since(self.begun_at) < IN_FLIGHT => Begun::InFlight,
+            MessageState::Pending | MessageState::Refused => Begun::Again(self.message),
+            MessageState::Sent | MessageState::Delivered | MessageState::Read => {
+                let at = self.accepted_at.unwrap_or(self.begun_at);
+                Begun::Replay(Sent { id: self.message, to: self.chat, at })
+            }
+        })
+    }
+}
+
+/// The stored number of a state.
+fn number(state: MessageState) -> i64 {
+    STATES.iter().zip(0..).find(|(known, _)| **known == state).map_or(0, |(_, number)| number)
+}
+
+/// The state behind a stored number.
+fn numbered(number: i64) -> MessageState {
+    usize::try_from(number).ok().and_then(|number| STATES.get(number)).copied().unwrap_or(MessageState::Pending)
+}
+
+#[cfg(test)]
+mod tests;

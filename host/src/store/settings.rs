@@ -27,7 +27,7 @@ pub struct Settings<'a>(pub(super) &'a Store);
 impl Settings<'_> {
     /// A value.
     pub async fn get(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let found = on!(&self.0.0.readers, |db, q| { sqlx::query_scalar(q(GET)).bind(name).fetch_optional(db).await });
+        let found = on!(self.0.readers(), |db, q| { sqlx::query_scalar(q(GET)).bind(name).fetch_optional(db).await });
         Ok(found?)
     }
 
@@ -47,7 +47,7 @@ impl Settings<'_> {
 
     /// Opens the check value, or seals one when the database is new.
     pub(super) async fn check_key(&self) -> Result<(), StoreError> {
-        let vault = &self.0.0.vault;
+        let vault = self.0.vault();
         let Some(sealed) = self.get(CANARY).await? else {
             return self.set(CANARY, &STANDARD.encode(vault.seal(CANARY_ADDRESS, CANARY.as_bytes()))).await;
         };

@@ -42,9 +42,9 @@ pub(in crate::store) const fn positional<const N: usize>(sql: &str) -> [u8; N] {
     to
 }
 
-/// Makes a [`Sql`] from a literal, with an optional `mysql:` text of its own.
+/// Makes a [`Sql`] from a constant text, with an optional `mysql:` text of its own.
 macro_rules! sql {
-    ($text:literal) => {{
+    ($text:expr) => {{
         const TEXT: &str = $text;
         const BYTES: [u8; TEXT.len()] = $crate::store::sql::positional(TEXT);
         const POSITIONAL: &str = match ::core::str::from_utf8(&BYTES) {
@@ -53,10 +53,9 @@ macro_rules! sql {
         };
         $crate::store::sql::Sql { numbered: TEXT, positional: POSITIONAL }
     }};
-    ($text:literal, mysql: $mysql:literal) => {{
-        const _: [u8; $text.len()] = $crate::store::sql::positional($text);
-        $crate::store::sql::Sql { numbered: $text, positional: $mysql }
-    }};
+    ($text:expr, mysql: $mysql:expr) => {
+        $crate::store::sql::Sql { positional: $mysql, ..$crate::store::sql::sql!($text) }
+    };
 }
 
 /// Declares a room's statements, and their list for the test that prepares them all.
@@ -69,7 +68,7 @@ macro_rules! sql {
 /// }
 /// ```
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $text:literal $(, mysql: $mysql:literal)?;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $text:expr $(, mysql: $mysql:expr)?;)*) => {
         $(
             $(#[$doc])*
             const $name: $crate::store::sql::Sql = $crate::store::sql::sql!($text $(, mysql: $mysql)?);

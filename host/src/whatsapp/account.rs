@@ -1,21 +1,26 @@
 //! One running account: send, ask, link by code, stop, log out.
 //!
-//! Invariant: a client is never used again after it stopped; the session opens a new account on the same rows.
+//! Invariant: a client is never used again after it stopped, and touches no row after that; the session opens a new
+//! account on the same rows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OnceCell, oneshot, watch};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::send::SendError;
 use whatsapp_rust::{Client, ClientError, Jid, SendOptions};
 
 use super::acks::{self, Acks};
+use super::keys::KeyStore;
 use super::translate;
 use crate::model::{Chat, Clock, GroupSummary, MessageId, NumberCheck, Outgoing, Phone, Sent};
 
 /// Time a stopping account has to flush and leave; the library bounds its own steps to about 5 s each.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The issuer in a certificate that a business made for itself, with a name of its choice (WhatsApp Business app).
+const SELF_ISSUED: &str = "smb:wa";
 
 /// A running account. Calls may be made concurrently.
 pub struct Account {
@@ -24,6 +29,8 @@ pub struct Account {
     pub(super) ack_timeout: Duration,
     pub(super) clock: Clock,
     pub(super) ended: watch::Receiver<bool>,
+    pub(super) keys: KeyStore,
+    pub(super) stopped: OnceCell<()>,
 }
 
 /// Why an account could not do what was asked.
@@ -94,10 +101,14 @@ impl Account {
         let answers = self.client.contacts().is_on_whatsapp(&[jid]).await.map_err(|error| self.failed(&error))?;
         // A number missing from the answer is not on WhatsApp.
         let found = answers.into_iter().find(|answer| answer.is_registered);
+        let on_whatsapp = found.is_some();
+        let business = found.and_then(|answer| answer.verified_name);
+        let issuer = business.as_ref().and_then(|business| business.issuer.as_deref());
         Ok(NumberCheck {
             number: number.clone(),
-            on_whatsapp: found.is_some(),
-            verified_name: found.and_then(|answer| answer.verified_name).and_then(|verified| verified.name),
+            on_whatsapp,
+            verified: issuer.is_some_and(|issuer| issuer != SELF_ISSUED),
+            verified_name: business.and_then(|business| business.name),
         })
     }
 
@@ -136,15 +147,19 @@ impl Account {
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 
-    /// Flushes and stops. The account stays linked.
+    /// Flushes and stops, once; then takes the keys away from whatever lingers. The account stays linked.
     pub async fn stop(&self) {
         let stopping = async {
             self.client.disconnect().await;
             self.ended().await;
         };
-        if tokio::time::timeout(PATIENCE, stopping).await.is_err() {
-            tracing::warn!("an account did not stop in time and was left behind");
-        }
+        let stop = async || {
+            if tokio::time::timeout(PATIENCE, stopping).await.is_err() {
+                tracing::warn!("an account did not stop in time and was left behind");
+            }
+            self.keys.retire();
+        };
+        self.stopped.get_or_init(stop).await;
     }
 
     /// Removes this device from the account, then stops.

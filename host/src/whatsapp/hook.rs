@@ -4,7 +4,9 @@
 //! The library calls this while it holds the sender's Signal lock, so nothing here may send.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -24,6 +26,7 @@ pub type Receive = Arc<dyn Fn(SessionId, Vec<Incoming>) -> BoxFuture<'static, Re
 pub(super) struct Hook {
     pub(super) session: SessionId,
     pub(super) receive: Receive,
+    pub(super) redelivery: Redelivery,
 }
 
 #[async_trait]
@@ -37,9 +40,57 @@ impl InboundDurabilityHook for Hook {
         if messages.is_empty() {
             return Ok(());
         }
-        (self.receive)(self.session.clone(), messages).await.inspect_err(|error| {
-            tracing::error!(session = %self.session, %error, "messages could not be stored; WhatsApp keeps them");
-        })
+        let outcome = (self.receive)(self.session.clone(), messages).await;
+        match &outcome {
+            Ok(()) => self.redelivery.over(),
+            Err(error) => {
+                tracing::error!(session = %self.session, %error, "messages could not be stored; WhatsApp keeps them");
+                self.redelivery.ask(&client);
+            }
+        }
+        outcome
+    }
+}
+
+/// Asks WhatsApp for what could not be stored. It delivers again only on a new connection, so the connection is
+/// opened anew after a pause that doubles from one failure to the next.
+#[derive(Clone)]
+pub(super) struct Redelivery {
+    tasks: Tasks,
+    asked: Arc<AtomicBool>,
+    failures: Arc<AtomicU32>,
+}
+
+impl Redelivery {
+    const FIRST_PAUSE: Duration = Duration::from_secs(1);
+    /// The longest pause is the first one doubled this often: about a minute.
+    const DOUBLINGS: u32 = 6;
+
+    pub(super) fn new(tasks: Tasks) -> Self {
+        Self { tasks, asked: Arc::default(), failures: Arc::default() }
+    }
+
+    fn ask(&self, client: &Arc<Client>) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed);
+        if self.asked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let pause = Self::FIRST_PAUSE * (1 << failures.min(Self::DOUBLINGS));
+        let (asked, client, stopping) = (Arc::clone(&self.asked), Arc::downgrade(client), self.tasks.stopping());
+        self.tasks.spawn("redelivery", async move {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stopping => return,
+            }
+            asked.store(false, Ordering::Relaxed);
+            if let Some(client) = client.upgrade() {
+                client.reconnect_immediately().await;
+            }
+        });
+    }
+
+    fn over(&self) {
+        self.failures.store(0, Ordering::Relaxed);
     }
 }
 

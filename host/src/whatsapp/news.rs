@@ -167,7 +167,11 @@ fn news(event: &Event) -> Option<News> {
             News::Refused(format!("WhatsApp refused the connection: {:?}", failure.reason))
         }
         Event::ConnectFailure(failure) => News::Disconnected(format!("WhatsApp answered {:?}", failure.reason)),
-        Event::StreamError(error) => News::Disconnected(format!("WhatsApp ended the stream with code {}", error.code)),
+        Event::StreamError(error) => {
+            // Not the end: WhatsApp says so about single stanzas, too. When it closes the connection, that is news.
+            tracing::warn!(code = error.code, "WhatsApp reports a stream error");
+            return None;
+        }
         Event::Receipt(receipt) => News::Receipt(receipt_of(receipt)?),
         _ => return None,
     })

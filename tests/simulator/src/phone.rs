@@ -20,7 +20,7 @@ use whatsapp_rust::wacore::libsignal::protocol::SignalProtocolError;
 pub use self::handset::{Received, Ticks};
 pub(crate) use self::receive::Incoming;
 pub(crate) use self::retry::RetryRequest;
-use crate::account::{Account, Family};
+use crate::account::{Account, Family, lock};
 use crate::directory::Chat;
 use crate::linking::{LinkError, QrText, TypedCode};
 use crate::network::Core;
@@ -184,6 +184,13 @@ impl Phone {
     /// Writes from the LID instead of the number from now on, as migrated accounts do.
     pub fn write_from_lid(&self, on: bool) {
         self.account.handset.writes_from_lid.store(on, Ordering::Relaxed);
+    }
+
+    /// Forgets all Signal sessions and sender keys, as after a restored backup: what devices send next cannot be
+    /// read until they send it again.
+    pub async fn lose_sessions(&self) {
+        self.account.handset.keys.lock().await.lose_sessions();
+        lock(&self.account.handset.distributed).clear();
     }
 
     /// Everything received, oldest first (the newest 5,000).

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::super::Shared;
 use super::super::caller::{Caller, From, Newcomer};
-use super::super::docs::ErrorAnswers;
+use super::super::docs::answers::{Always, Body, Credentials, Guarded, Limited};
 use super::super::error::ApiError;
 use super::super::extract::Json;
 use super::users::UserBody;
@@ -61,7 +61,7 @@ pub(in crate::http) struct PasswordRequest {
 /// Ten tries at once and twenty a minute for one account, sixty a minute from one network; then 429 with `Retry-After`.
 #[utoipa::path(post, path = "/api/login", operation_id = "login", tag = "Users", security(()),
     request_body = LoginRequest,
-    responses((status = 200, description = "Logged in", body = LoginAnswer), ErrorAnswers))]
+    responses((status = 200, description = "Logged in", body = LoginAnswer), Body, Credentials, Limited, Always))]
 pub(in crate::http) async fn login(
     State(site): Shared,
     From(address): From,
@@ -76,7 +76,7 @@ pub(in crate::http) async fn login(
 /// Revokes every token given out so far and answers a fresh one.
 #[utoipa::path(post, path = "/api/password", operation_id = "changePassword", tag = "Users",
     request_body = PasswordRequest,
-    responses((status = 200, description = "Changed", body = LoginAnswer), ErrorAnswers))]
+    responses((status = 200, description = "Changed", body = LoginAnswer), Body, Guarded, Limited))]
 pub(in crate::http) async fn password(
     State(site): Shared,
     Newcomer(user): Newcomer,
@@ -90,7 +90,7 @@ pub(in crate::http) async fn password(
 
 /// Who the token belongs to
 #[utoipa::path(get, path = "/api/me", operation_id = "getMe", tag = "Users",
-    responses((status = 200, description = "The caller", body = UserBody), ErrorAnswers))]
+    responses((status = 200, description = "The caller", body = UserBody), Guarded))]
 pub(in crate::http) async fn me(caller: Caller) -> Answer<UserBody> {
     Answer(UserBody::from(&caller.user))
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::super::caller::Caller;
-use super::super::docs::ErrorAnswers;
+use super::super::docs::answers::{Asking, Body, Guarded, Named, Parameter, Standing};
 use super::super::error::ApiError;
 use super::super::extract::{Json, Query, SessionPath};
 use super::super::peer::{self, Peer};
@@ -84,6 +84,12 @@ pub(in crate::http) struct QrData {
     timeout: u64,
 }
 
+/// The code as a picture.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes bytes")]
+struct Picture(Vec<u8>);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Json,
@@ -96,7 +102,7 @@ enum Form {
 /// Links it when it is not linked yet (follow `websocket_url` for QR codes), reconnects it when it is.
 #[utoipa::path(post, path = "/api/sessions/{id}/connect", operation_id = "connectSession", tag = "Pairing",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
-    responses((status = 200, description = "Started", body = Connecting), ErrorAnswers))]
+    responses((status = 200, description = "Started", body = Connecting), Guarded, Named))]
 pub(in crate::http) async fn connect(
     State(site): Shared,
     caller: Caller,
@@ -115,7 +121,7 @@ pub(in crate::http) async fn connect(
 #[utoipa::path(post, path = "/api/sessions/{id}/pair-code", operation_id = "requestPairCode", tag = "Pairing",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
     request_body = PairCodeRequest,
-    responses((status = 200, description = "The code", body = PairCode), ErrorAnswers))]
+    responses((status = 200, description = "The code", body = PairCode), Body, Guarded, Named, Standing, Asking))]
 pub(in crate::http) async fn pair_code(
     State(site): Shared,
     caller: Caller,
@@ -138,7 +144,7 @@ pub(in crate::http) async fn pair_code(
     params(("id" = String, Path, description = "The session", example = "1234567890"),
            ("format" = Option<String>, Query, description = "`json`, `png` or `svg`", example = "json")),
     responses((status = 200, description = "The code", content(
-        (QrAnswer = "application/json"), (Vec<u8> = "image/png"), (String = "image/svg+xml"))), ErrorAnswers))]
+        (QrAnswer = "application/json"), (Picture = "image/png"), (String = "image/svg+xml"))), Parameter, Guarded, Named, Standing))]
 pub(in crate::http) async fn qr_code(
     State(site): Shared,
     caller: Caller,

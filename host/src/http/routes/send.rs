@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::super::Shared;
 use super::super::caller::Caller;
-use super::super::docs::{ErrorAnswers, SendErrorAnswers};
+use super::super::docs::answers::{Asking, Body, Guarded, Named, Standing};
 use super::super::error::ApiError;
 use super::super::extract::{IdempotencyKey, Json, SessionPath};
 use crate::model::{Chat, Outgoing, Phone, SessionId};
@@ -90,7 +90,7 @@ enum Sender {
     request_body = SendRequest,
     responses((status = 200, description = "Accepted by WhatsApp", body = SendAnswer,
                headers(("Idempotent-Replayed" = bool, description = "Whether this is the answer to an earlier request"))),
-              ErrorAnswers, SendErrorAnswers))]
+              Body, Guarded, Named, Standing, Asking))]
 pub(in crate::http) async fn send(
     State(site): Shared,
     caller: Caller,
@@ -111,7 +111,7 @@ pub(in crate::http) async fn send(
     request_body = SendFromRequest,
     responses((status = 200, description = "Accepted by WhatsApp", body = SendAnswer,
                headers(("Idempotent-Replayed" = bool, description = "Whether this is the answer to an earlier request"))),
-              ErrorAnswers, SendErrorAnswers))]
+              Body, Guarded, Named, Standing, Asking))]
 pub(in crate::http) async fn send_from(
     State(site): Shared,
     caller: Caller,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::caller::Caller;
-use super::super::docs::ErrorAnswers;
+use super::super::docs::answers::{Body, Guarded, Named, Standing};
 use super::super::error::ApiError;
 use super::super::extract::{Json, SessionPath};
 use super::super::{Shared, Site};
@@ -127,7 +127,7 @@ pub(in crate::http) struct Renamed {
 
 /// List your sessions
 #[utoipa::path(get, path = "/api/sessions", operation_id = "listSessions", tag = "Sessions",
-    responses((status = 200, description = "Your sessions, oldest first", body = [SessionBody]), ErrorAnswers))]
+    responses((status = 200, description = "Your sessions, oldest first", body = [SessionBody]), Guarded))]
 pub(in crate::http) async fn list(State(site): Shared, caller: Caller) -> Result<Answer<Vec<SessionBody>>, ApiError> {
     let sessions = site.parts.store.sessions(caller.scope).list().await?;
     let seen =
@@ -138,7 +138,7 @@ pub(in crate::http) async fn list(State(site): Shared, caller: Caller) -> Result
 /// Create a session
 #[utoipa::path(post, path = "/api/sessions", operation_id = "createSession", tag = "Sessions",
     request_body = SessionRequest,
-    responses((status = 201, description = "Created", body = SessionBody), ErrorAnswers))]
+    responses((status = 201, description = "Created", body = SessionBody), Body, Guarded, Standing))]
 pub(in crate::http) async fn create(
     State(site): Shared,
     caller: Caller,
@@ -168,7 +168,7 @@ pub(in crate::http) async fn create(
 /// Look at a session
 #[utoipa::path(get, path = "/api/sessions/{id}", operation_id = "getSession", tag = "Sessions",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
-    responses((status = 200, description = "The session", body = SessionBody), ErrorAnswers))]
+    responses((status = 200, description = "The session", body = SessionBody), Guarded, Named))]
 pub(in crate::http) async fn get(
     State(site): Shared,
     caller: Caller,
@@ -183,7 +183,7 @@ pub(in crate::http) async fn get(
 /// Logs the device out of the account, then deletes everything stored for the session.
 #[utoipa::path(delete, path = "/api/sessions/{id}", operation_id = "deleteSession", tag = "Sessions",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
-    responses((status = 200, description = "Deleted", body = Done), ErrorAnswers))]
+    responses((status = 200, description = "Deleted", body = Done), Guarded, Named))]
 pub(in crate::http) async fn delete(
     State(site): Shared,
     caller: Caller,
@@ -197,7 +197,7 @@ pub(in crate::http) async fn delete(
 #[utoipa::path(put, path = "/api/sessions/{id}/name", operation_id = "renameSession", tag = "Sessions",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
     request_body = NameRequest,
-    responses((status = 200, description = "Renamed", body = Renamed), ErrorAnswers))]
+    responses((status = 200, description = "Renamed", body = Renamed), Body, Guarded, Named))]
 pub(in crate::http) async fn rename(
     State(site): Shared,
     caller: Caller,
@@ -216,7 +216,7 @@ pub(in crate::http) async fn rename(
 /// It stays linked; connect it again to go on. Messages that arrive meanwhile wait at WhatsApp.
 #[utoipa::path(post, path = "/api/sessions/{id}/disconnect", operation_id = "disconnectSession", tag = "Sessions",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
-    responses((status = 200, description = "Stopped", body = Done), ErrorAnswers))]
+    responses((status = 200, description = "Stopped", body = Done), Guarded, Named))]
 pub(in crate::http) async fn disconnect(
     State(site): Shared,
     caller: Caller,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::super::Shared;
 use super::super::caller::Admin;
-use super::super::docs::ErrorAnswers;
+use super::super::docs::answers::{Body, Guarded, Named, Standing};
 use super::super::error::ApiError;
 use super::super::extract::{Json, UserPath};
 use super::Done;
@@ -90,7 +90,7 @@ pub(in crate::http) struct OneTimeBody {
 
 /// List users
 #[utoipa::path(get, path = "/api/users", operation_id = "listUsers", tag = "Users",
-    responses((status = 200, description = "All users", body = [UserBody]), ErrorAnswers))]
+    responses((status = 200, description = "All users", body = [UserBody]), Guarded))]
 pub(in crate::http) async fn list(State(site): Shared, _admin: Admin) -> Result<Answer<Vec<UserBody>>, ApiError> {
     let users = site.parts.auth.users().await?;
     Ok(Answer(users.iter().map(UserBody::from).collect()))
@@ -99,7 +99,7 @@ pub(in crate::http) async fn list(State(site): Shared, _admin: Admin) -> Result<
 /// Add a user
 #[utoipa::path(post, path = "/api/users", operation_id = "addUser", tag = "Users",
     request_body = UserRequest,
-    responses((status = 201, description = "Added", body = AddedUser), ErrorAnswers))]
+    responses((status = 201, description = "Added", body = AddedUser), Body, Guarded, Standing))]
 pub(in crate::http) async fn add(
     State(site): Shared,
     Admin(admin): Admin,
@@ -117,7 +117,7 @@ pub(in crate::http) async fn add(
 /// Their password and every token stop working at once.
 #[utoipa::path(post, path = "/api/users/{id}/reset", operation_id = "resetPassword", tag = "Users",
     params(("id" = i64, Path, description = "The user's number", example = 2)),
-    responses((status = 200, description = "Reset", body = OneTimeBody), ErrorAnswers))]
+    responses((status = 200, description = "Reset", body = OneTimeBody), Guarded, Named))]
 pub(in crate::http) async fn reset(
     State(site): Shared,
     Admin(admin): Admin,
@@ -134,7 +134,7 @@ pub(in crate::http) async fn reset(
 /// Refused while the user owns sessions, and for oneself.
 #[utoipa::path(delete, path = "/api/users/{id}", operation_id = "removeUser", tag = "Users",
     params(("id" = i64, Path, description = "The user's number", example = 2)),
-    responses((status = 200, description = "Removed", body = Done), ErrorAnswers))]
+    responses((status = 200, description = "Removed", body = Done), Guarded, Named, Standing))]
 pub(in crate::http) async fn remove(
     State(site): Shared,
     Admin(admin): Admin,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::super::caller::Caller;
-use super::super::docs::ErrorAnswers;
+use super::super::docs::answers::{Body, Guarded, Named};
 use super::super::error::ApiError;
 use super::super::extract::{Json, SessionPath};
 use super::super::{Shared, Site};
@@ -62,7 +62,7 @@ pub(in crate::http) struct WebhookBody {
 #[utoipa::path(put, path = "/api/sessions/{id}/webhook", operation_id = "setWebhook", tag = "Webhooks",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
     request_body = WebhookRequest,
-    responses((status = 200, description = "Set or removed", body = WebhookSet), ErrorAnswers))]
+    responses((status = 200, description = "Set or removed", body = WebhookSet), Body, Guarded, Named))]
 pub(in crate::http) async fn set(
     State(site): Shared,
     caller: Caller,
@@ -83,7 +83,7 @@ pub(in crate::http) async fn set(
 /// Read the webhook and its signing secret
 #[utoipa::path(get, path = "/api/sessions/{id}/webhook", operation_id = "getWebhook", tag = "Webhooks",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
-    responses((status = 200, description = "The webhook", body = WebhookBody), ErrorAnswers))]
+    responses((status = 200, description = "The webhook", body = WebhookBody), Guarded, Named))]
 pub(in crate::http) async fn get(
     State(site): Shared,
     caller: Caller,

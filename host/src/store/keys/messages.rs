@@ -162,7 +162,7 @@ impl Keys {
     }
 
     fn now(&self) -> i64 {
-        self.0.0.clock.now().seconds()
+        self.0.clock().now().seconds()
     }
 
     async fn get_message(&self, kind: &'static str, of: MessageKey<'_>) -> Result<Option<(Vec<u8>, i64)>, StoreError> {

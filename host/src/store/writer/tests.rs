@@ -23,7 +23,7 @@ async fn put(store: &Store, name: String, value: String, fails: bool) -> Result<
 }
 
 async fn count(store: &Store, value: &str) -> i64 {
-    on!(&store.0.readers, |db, q| { sqlx::query_scalar(q(COUNT)).bind(value).fetch_one(db).await.unwrap() })
+    on!(store.readers(), |db, q| { sqlx::query_scalar(q(COUNT)).bind(value).fetch_one(db).await.unwrap() })
 }
 
 /// Holds the writer inside a job until the returned handle is notified, so that a test can fill the queue.
@@ -135,24 +135,26 @@ async fn a_full_disk_fails_the_write_and_the_next_one_works() {
     assert_eq!(count(&at.store, "v").await, 2);
 }
 
-/// Ends the transaction under the writer's feet, as SQLite does by itself on some failures.
+/// Ends the transaction under the writer's feet, as SQLite does by itself on some failures. Which jobs share its batch
+/// is a matter of timing, so it is done until one did; what was answered must agree with the file every time.
 #[tokio::test]
 async fn a_transaction_lost_half_way_fails_its_whole_batch_and_no_later_one() {
     let at = Fixture::open().await;
-    let leave = hold(&at.store, &at.tasks).await;
-    let breaks = at.store.write(|tx| {
-        Box::pin(async move {
-            tx.run(ROLLBACK).await?;
-            Ok(())
-        })
-    });
-    let early = put(&at.store, "early".to_owned(), "v".to_owned(), false);
-    let (early, broken, ()) = tokio::join!(early, breaks, async {
-        leave.notify_one();
-    });
-    assert!(matches!(early, Err(StoreError::Commit(_))), "{early:?}");
-    assert!(matches!(broken, Err(StoreError::Commit(_))), "{broken:?}");
-    assert_eq!(count(&at.store, "v").await, 0);
-    put(&at.store, "later".to_owned(), "v".to_owned(), false).await.unwrap();
-    assert_eq!(count(&at.store, "v").await, 1);
+    let mut shared = false;
+    for round in 0..50 {
+        let leave = hold(&at.store, &at.tasks).await;
+        let breaks = at.store.write(|tx| Box::pin(async move { Ok(tx.run(ROLLBACK).await?) }));
+        let early = put(&at.store, format!("early{round}"), format!("early{round}"), false);
+        let (early, broken, ()) = tokio::join!(early, breaks, async { leave.notify_one() });
+        assert!(matches!(broken, Err(StoreError::Commit(_))), "{broken:?}");
+        assert!(matches!(early, Ok(()) | Err(StoreError::Commit(_))), "{early:?}");
+        assert_eq!(count(&at.store, &format!("early{round}")).await, i64::from(early.is_ok()));
+        put(&at.store, format!("later{round}"), "later".to_owned(), false).await.unwrap();
+        assert_eq!(count(&at.store, "later").await, round + 1);
+        shared |= early.is_err();
+        if shared && round > 5 {
+            return;
+        }
+    }
+    panic!("no batch was shared in 50 rounds");
 }

@@ -31,12 +31,12 @@ impl DeviceStore for KeyStore {
     }
 
     async fn exists(&self) -> Result<bool> {
-        self.keys.has(KEY).await.map_err(told)
+        self.keys()?.has(KEY).await.map_err(told)
     }
 
     /// Keeps the device there is.
     async fn create(&self) -> Result<i32> {
-        self.keys.put_new(KEY, &encode(&Device::new())?).await.map_err(told)?;
+        self.keys()?.put_new(KEY, &encode(&Device::new())?).await.map_err(told)?;
         Ok(NUMBER)
     }
 

@@ -12,43 +12,43 @@ use crate::store::keys::{Key, Kind, Lid, MessageKey, Token};
 #[async_trait]
 impl ProtocolStore for KeyStore {
     async fn get_sender_key_devices(&self, group_jid: &str) -> Result<Vec<(String, bool)>> {
-        self.keys.sender_devices(group_jid).await.map_err(told)
+        self.keys()?.sender_devices(group_jid).await.map_err(told)
     }
 
     async fn set_sender_key_status(&self, group_jid: &str, entries: &[(&str, bool)]) -> Result<()> {
-        self.keys.set_sender_devices(group_jid, entries).await.map_err(told)
+        self.keys()?.set_sender_devices(group_jid, entries).await.map_err(told)
     }
 
     async fn clear_sender_key_devices(&self, group_jid: &str) -> Result<()> {
-        self.keys.clear_sender_devices(group_jid).await.map_err(told)
+        self.keys()?.clear_sender_devices(group_jid).await.map_err(told)
     }
 
     async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> Result<()> {
-        self.keys.forget_sender_devices(device_jids).await.map_err(told)
+        self.keys()?.forget_sender_devices(device_jids).await.map_err(told)
     }
 
     async fn clear_all_sender_key_devices(&self) -> Result<()> {
-        self.keys.clear_all_sender_devices().await.map_err(told)
+        self.keys()?.clear_all_sender_devices().await.map_err(told)
     }
 
     async fn get_lid_mapping(&self, lid: &str) -> Result<Option<LidPnMappingEntry>> {
-        Ok(self.keys.lid(lid).await.map_err(told)?.map(theirs))
+        Ok(self.keys()?.lid(lid).await.map_err(told)?.map(theirs))
     }
 
     async fn get_pn_mapping(&self, phone: &str) -> Result<Option<LidPnMappingEntry>> {
-        Ok(self.keys.lid_of(phone).await.map_err(told)?.map(theirs))
+        Ok(self.keys()?.lid_of(phone).await.map_err(told)?.map(theirs))
     }
 
     async fn put_lid_mapping(&self, entry: &LidPnMappingEntry) -> Result<()> {
-        self.keys.put_lids(vec![ours(entry)]).await.map_err(told)
+        self.keys()?.put_lids(vec![ours(entry)]).await.map_err(told)
     }
 
     async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> Result<()> {
-        self.keys.put_lids(entries.iter().map(ours).collect()).await.map_err(told)
+        self.keys()?.put_lids(entries.iter().map(ours).collect()).await.map_err(told)
     }
 
     async fn get_all_lid_mappings(&self) -> Result<Vec<LidPnMappingEntry>> {
-        Ok(self.keys.lids().await.map_err(told)?.into_iter().map(theirs).collect())
+        Ok(self.keys()?.lids().await.map_err(told)?.into_iter().map(theirs).collect())
     }
 
     async fn save_base_key(&self, address: &str, message_id: &str, base_key: &[u8]) -> Result<()> {
@@ -71,7 +71,7 @@ impl ProtocolStore for KeyStore {
         let encoded = records.iter().map(encode).collect::<Result<Vec<_>>>()?;
         let keys = records.iter().map(|record| Kind::DeviceList.key(record.user.as_bytes()));
         let records: Vec<(Key<'_>, &[u8])> = keys.zip(encoded.iter().map(Vec::as_slice)).collect();
-        self.keys.put(&records).await.map_err(told)
+        self.keys()?.put(&records).await.map_err(told)
     }
 
     async fn get_devices(&self, user: &str) -> Result<Option<DeviceListRecord>> {
@@ -95,7 +95,7 @@ impl ProtocolStore for KeyStore {
     }
 
     async fn get_tc_token(&self, jid: &str) -> Result<Option<TcTokenEntry>> {
-        let token = self.keys.token(jid).await.map_err(told)?;
+        let token = self.keys()?.token(jid).await.map_err(told)?;
         Ok(token.map(|Token { token, token_at, sender_at }| TcTokenEntry {
             token,
             token_timestamp: token_at,
@@ -105,55 +105,55 @@ impl ProtocolStore for KeyStore {
 
     async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Result<()> {
         let TcTokenEntry { token, token_timestamp: token_at, sender_timestamp: sender_at } = entry.clone();
-        self.keys.put_token(jid, &Token { token, token_at, sender_at }).await.map_err(told)
+        self.keys()?.put_token(jid, &Token { token, token_at, sender_at }).await.map_err(told)
     }
 
     async fn delete_tc_token(&self, jid: &str) -> Result<()> {
-        self.keys.delete_token(jid).await.map_err(told)
+        self.keys()?.delete_token(jid).await.map_err(told)
     }
 
     async fn get_all_tc_token_jids(&self) -> Result<Vec<String>> {
-        self.keys.token_jids().await.map_err(told)
+        self.keys()?.token_jids().await.map_err(told)
     }
 
     async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> Result<u32> {
-        self.keys.expire_tokens(token_cutoff, sender_cutoff).await.map_err(told)
+        self.keys()?.expire_tokens(token_cutoff, sender_cutoff).await.map_err(told)
     }
 
     async fn touch_tc_token_sender_timestamp(&self, jid: &str, sender_timestamp: i64) -> Result<()> {
-        self.keys.touch_token(jid, sender_timestamp).await.map_err(told)
+        self.keys()?.touch_token(jid, sender_timestamp).await.map_err(told)
     }
 
     async fn store_received_tc_token(&self, jid: &str, token: &[u8], token_timestamp: i64) -> Result<()> {
-        self.keys.receive_token(jid, token, token_timestamp).await.map_err(told)
+        self.keys()?.receive_token(jid, token, token_timestamp).await.map_err(told)
     }
 
     async fn store_sent_message(&self, chat_jid: &str, message_id: &str, payload: &[u8]) -> Result<()> {
-        self.keys.put_sent(chat_jid, message_id, payload).await.map_err(told)
+        self.keys()?.put_sent(chat_jid, message_id, payload).await.map_err(told)
     }
 
     async fn take_sent_message(&self, chat_jid: &str, message_id: &str) -> Result<Option<Vec<u8>>> {
-        self.keys.take_sent(chat_jid, message_id).await.map_err(told)
+        self.keys()?.take_sent(chat_jid, message_id).await.map_err(told)
     }
 
     async fn delete_expired_sent_messages(&self, cutoff_timestamp: i64) -> Result<u32> {
-        self.keys.sweep_sent(cutoff_timestamp).await.map_err(told)
+        self.keys()?.sweep_sent(cutoff_timestamp).await.map_err(told)
     }
 
     async fn store_pending_inbound(&self, chat: &str, sender: &str, id: &str, message: &[u8]) -> Result<()> {
-        self.keys.put_pending(&[(MessageKey { chat, sender, id }, message)]).await.map_err(told)
+        self.keep(&[(MessageKey { chat, sender, id }, message)]).await
     }
 
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<Option<Vec<u8>>> {
-        self.keys.pending(MessageKey { chat, sender, id }).await.map_err(told)
+        self.keys()?.pending(MessageKey { chat, sender, id }).await.map_err(told)
     }
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<()> {
-        self.keys.delete_pending(&[MessageKey { chat, sender, id }]).await.map_err(told)
+        self.keys()?.delete_pending(&[MessageKey { chat, sender, id }]).await.map_err(told)
     }
 
     async fn delete_expired_pending_inbound(&self, cutoff_timestamp: i64) -> Result<u32> {
-        self.keys.sweep_pending(cutoff_timestamp).await.map_err(told)
+        self.keys()?.sweep_pending(cutoff_timestamp).await.map_err(told)
     }
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
@@ -161,13 +161,13 @@ impl ProtocolStore for KeyStore {
             .iter()
             .map(|row| (MessageKey { chat: row.chat, sender: row.sender, id: row.id }, row.message))
             .collect();
-        self.keys.put_pending(&messages).await.map_err(told)
+        self.keep(&messages).await
     }
 
     async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> Result<()> {
         let messages: Vec<MessageKey<'_>> =
             keys.iter().map(|key| MessageKey { chat: key.chat, sender: key.sender, id: key.id }).collect();
-        self.keys.delete_pending(&messages).await.map_err(told)
+        self.keys()?.delete_pending(&messages).await.map_err(told)
     }
 }
 

@@ -21,7 +21,7 @@ impl MsgSecretStore for KeyStore {
                 message_at: entry.message_ts,
             })
             .collect();
-        self.keys.put_secrets(&secrets).await.map_err(told)?;
+        self.keys()?.put_secrets(&secrets).await.map_err(told)?;
         Ok(secrets.len())
     }
 
@@ -30,10 +30,10 @@ impl MsgSecretStore for KeyStore {
     }
 
     async fn get_msg_secret_with_ts(&self, chat: &str, sender: &str, msg_id: &str) -> Result<Option<(Vec<u8>, i64)>> {
-        self.keys.secret(MessageKey { chat, sender, id: msg_id }).await.map_err(told)
+        self.keys()?.secret(MessageKey { chat, sender, id: msg_id }).await.map_err(told)
     }
 
     async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> Result<u32> {
-        self.keys.sweep_secrets(cutoff_timestamp).await.map_err(told)
+        self.keys()?.sweep_secrets(cutoff_timestamp).await.map_err(told)
     }
 }

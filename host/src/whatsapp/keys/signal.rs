@@ -46,13 +46,13 @@ impl SignalStore for KeyStore {
     }
 
     async fn has_session(&self, address: &str) -> Result<bool> {
-        self.keys.has(Kind::Session.key(address.as_bytes())).await.map_err(told)
+        self.keys()?.has(Kind::Session.key(address.as_bytes())).await.map_err(told)
     }
 
     async fn has_signal_state_for_user(&self, user: &str) -> Result<bool> {
         for kind in [Kind::Session, Kind::Identity] {
             for end in ['@', ':'] {
-                if self.keys.begins(kind, format!("{user}{end}").as_bytes()).await.map_err(told)? {
+                if self.keys()?.begins(kind, format!("{user}{end}").as_bytes()).await.map_err(told)? {
                     return Ok(true);
                 }
             }
@@ -61,11 +61,11 @@ impl SignalStore for KeyStore {
     }
 
     async fn store_prekey(&self, id: u32, record: &[u8], uploaded: bool) -> Result<()> {
-        self.keys.put_prekeys(&[(id, record)], uploaded).await.map_err(told)
+        self.keys()?.put_prekeys(&[(id, record)], uploaded).await.map_err(told)
     }
 
     async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], uploaded: bool) -> Result<()> {
-        self.keys.put_prekeys(keys, uploaded).await.map_err(told)
+        self.keys()?.put_prekeys(keys, uploaded).await.map_err(told)
     }
 
     async fn load_prekey(&self, id: u32) -> Result<Option<Bytes>> {
@@ -75,12 +75,12 @@ impl SignalStore for KeyStore {
     async fn load_prekeys_batch(&self, ids: &[u32]) -> Result<Vec<(u32, Bytes)>> {
         let names: Vec<[u8; 4]> = ids.iter().map(|id| id.to_be_bytes()).collect();
         let names: Vec<&[u8]> = names.iter().map(<[u8; 4]>::as_slice).collect();
-        let records = self.keys.get_many(Kind::PreKey, b"", &names).await.map_err(told)?;
+        let records = self.keys()?.get_many(Kind::PreKey, b"", &names).await.map_err(told)?;
         Ok(ids.iter().zip(records).filter_map(|(id, record)| Some((*id, record?.into()))).collect())
     }
 
     async fn mark_prekeys_uploaded(&self, ids: &[u32]) -> Result<()> {
-        self.keys.mark_uploaded(ids).await.map_err(told)
+        self.keys()?.mark_uploaded(ids).await.map_err(told)
     }
 
     async fn remove_prekey(&self, id: u32) -> Result<()> {
@@ -88,7 +88,7 @@ impl SignalStore for KeyStore {
     }
 
     async fn get_max_prekey_id(&self) -> Result<u32> {
-        Ok(self.keys.last_prekey().await.map_err(told)?.unwrap_or(0))
+        Ok(self.keys()?.last_prekey().await.map_err(told)?.unwrap_or(0))
     }
 
     async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Result<()> {
@@ -100,7 +100,7 @@ impl SignalStore for KeyStore {
     }
 
     async fn load_all_signed_prekeys(&self) -> Result<Vec<(u32, Vec<u8>)>> {
-        self.keys.signed_prekeys().await.map_err(told)
+        self.keys()?.signed_prekeys().await.map_err(told)
     }
 
     async fn remove_signed_prekey(&self, id: u32) -> Result<()> {
@@ -128,6 +128,6 @@ impl KeyStore {
     async fn put_all<V: AsRef<[u8]> + Sync>(&self, kind: Kind, records: &[(Arc<str>, V)]) -> Result<()> {
         let records: Vec<(Key<'_>, &[u8])> =
             records.iter().map(|(address, record)| (kind.key(address.as_bytes()), record.as_ref())).collect();
-        self.keys.put(&records).await.map_err(told)
+        self.keys()?.put(&records).await.map_err(told)
     }
 }

@@ -133,6 +133,12 @@ impl Keys {
         self.sessions.0.remove(remote.as_str());
     }
 
+    /// Drops all sessions and sender keys.
+    pub(crate) fn lose_sessions(&mut self) {
+        self.sessions.0.clear();
+        self.senders.0.clear();
+    }
+
     /// Encrypts for a device with which a session exists.
     pub(crate) async fn seal(&mut self, remote: &ProtocolAddress, plaintext: &[u8]) -> Signal<Sealed> {
         let message = message_encrypt(plaintext, remote, &mut self.sessions, &mut self.identity).await?;

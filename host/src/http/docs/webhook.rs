@@ -1,0 +1,132 @@
+//! What the gateway posts to webhooks, for the description's section `webhooks`.
+//!
+//! These types are never built: the body is made by `webhook::body`, and a test compares the two.
+
+use utoipa::openapi::{HttpMethod, Paths, RefOr, Schema};
+use utoipa::{PartialSchema, Path, ToSchema};
+
+/// A message posted to a webhook. More fields may be added; none is ever renamed or removed.
+#[derive(ToSchema)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(deny_unknown_fields))]
+#[expect(dead_code, reason = "describes a body made elsewhere")]
+struct WebhookMessage {
+    /// The session it reached.
+    #[schema(example = "1234567890")]
+    session_id: String,
+    /// The message.
+    message: WebhookMessageContent,
+    /// What happened: `message.received`.
+    #[schema(example = "message.received")]
+    event: String,
+    /// The event's id; the same in every delivery of it.
+    #[schema(example = "evt_0198c0ffee007000800000000000c0de")]
+    event_id: String,
+}
+
+/// What arrived.
+#[derive(ToSchema)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(deny_unknown_fields))]
+#[expect(dead_code, reason = "describes a body made elsewhere")]
+struct WebhookMessageContent {
+    /// Its id on WhatsApp; unique only together with chat and writer.
+    #[schema(example = "3EB0BEDDE45EF384377BD7")]
+    id: String,
+    /// Who wrote it.
+    #[schema(example = "6281381393739@s.whatsapp.net")]
+    from: String,
+    /// The account that received it; when the account itself wrote it, the chat it wrote to.
+    #[schema(example = "6282260790996@s.whatsapp.net")]
+    to: String,
+    /// Its text or caption; empty when it has none.
+    #[schema(example = "Hello!")]
+    message: String,
+    /// When it was sent, seconds since 1970.
+    #[schema(example = 1_643_723_400)]
+    timestamp: i64,
+    /// The chat it stands in: the person or the group.
+    #[schema(example = "6281381393739@s.whatsapp.net")]
+    chat: String,
+    /// What it carries: `text`, `image`, `video`, `audio`, `document`, `sticker`, `location`, `contact`, `reaction`,
+    /// `poll`, `edit`, `revoke` or `other`.
+    #[schema(example = "text")]
+    kind: String,
+    /// Whether the account itself wrote it, on its phone or another linked device.
+    #[schema(example = false)]
+    from_me: bool,
+    /// Whether the chat is a group.
+    #[schema(example = false)]
+    is_group: bool,
+    /// The name the writer goes by.
+    #[schema(example = "Ana")]
+    push_name: Option<String>,
+    /// The writer's number, when WhatsApp told it.
+    #[schema(example = "6281381393739")]
+    phone: Option<String>,
+    /// The writer's hidden address, when WhatsApp told it.
+    #[schema(example = "100000000000001@lid")]
+    lid: Option<String>,
+    /// Whether it waited at WhatsApp while the session was away.
+    #[schema(example = false)]
+    backfill: bool,
+}
+
+/// A message arrived
+///
+/// Posted to a session's `webhook_url` and signed after Standard Webhooks 1.0 (headers `webhook-id`,
+/// `webhook-timestamp`, `webhook-signature`). Answer 2xx; anything else is tried again for three days. The same
+/// `webhook-id` may come twice: remember it.
+#[utoipa::path(post, path = "message.received", operation_id = "messageReceived", tag = "Webhooks", security(()),
+    request_body = WebhookMessage,
+    params(("webhook-id" = String, Header, description = "The delivery; the same on every attempt"),
+           ("webhook-timestamp" = String, Header, description = "When this attempt was signed, seconds since 1970"),
+           ("webhook-signature" = String, Header, description = "`v1,` and the base64 of an HMAC-SHA256")),
+    responses((status = "2XX", description = "Received")))]
+#[expect(dead_code, reason = "describes what the gateway posts; nothing calls it")]
+fn message_received() {}
+
+/// The section `webhooks`.
+pub(super) fn paths() -> Paths {
+    let mut paths = Paths::new();
+    let operation = <__path_message_received as Path>::operation();
+    paths.add_path_operation("message.received", vec![HttpMethod::Post], operation);
+    paths
+}
+
+/// The schemas it refers to.
+pub(super) fn schemas() -> Vec<(String, RefOr<Schema>)> {
+    let mut schemas = vec![(WebhookMessage::name().into_owned(), WebhookMessage::schema())];
+    WebhookMessage::schemas(&mut schemas);
+    schemas
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Event, Incoming, MessageKind, Millis};
+    use crate::webhook::body;
+
+    #[test]
+    fn what_is_posted_is_what_is_described() {
+        let person = "6281381393739".parse::<crate::model::Chat>().unwrap();
+        let message = Incoming {
+            id: "3EB0".to_owned().into(),
+            kind: MessageKind::Text,
+            chat: person.clone(),
+            sender: person,
+            sender_alt: Some("100000000000001@lid".parse().unwrap()),
+            to: "6282260790996".parse().unwrap(),
+            from_me: false,
+            text: Some("Hello!".to_owned()),
+            push_name: Some("Ana".to_owned()),
+            sent_at: Millis(1_643_723_400_000),
+            backfill: false,
+        };
+        let event = Event {
+            id: crate::model::EventId::new(),
+            session: "1234567890".parse().unwrap(),
+            message,
+            stored_at: Millis(1_643_723_401_000),
+        };
+        serde_json::from_str::<WebhookMessage>(&body::founding(&event)).expect("every field is described");
+    }
+}

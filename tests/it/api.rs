@@ -1,0 +1,245 @@
+//! The REST API and the pairing socket over a real connection: every part is real but WhatsApp, which nobody answers
+//! for here (`tests/it/contract.rs` and its kin pair against the simulator).
+
+mod description;
+mod login;
+mod requests;
+mod sessions;
+mod socket;
+mod users;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use wagate::app::tasks::Tasks;
+use wagate::auth::{Auth, OneTimePassword};
+use wagate::config::{AuthConfig, DatabaseConfig, HttpConfig, VaultConfig, WebhookConfig, WhatsappConfig};
+use wagate::egress::Egress;
+use wagate::http::{Parts, Server};
+use wagate::model::{Clock, Millis};
+use wagate::outbound::Outbound;
+use wagate::session::Sessions;
+use wagate::store::{Store, Vault};
+use wagate::whatsapp::Whatsapp;
+
+/// The administrator's password, where the test does not choose another.
+const PASSWORD: &str = "correct horse battery";
+/// The key tokens are signed with, known so that tests can forge some.
+const JWT_SECRET: &str = "5f0c1e77d2a94b8896c3e1f0a7b2d4c6";
+
+/// A gateway without WhatsApp behind it, and a client.
+struct Site {
+    base: String,
+    address: SocketAddr,
+    http: reqwest::Client,
+    clock: Clock,
+    tasks: Tasks,
+    store: Store,
+    sessions: Sessions,
+    first_password: Option<OneTimePassword>,
+    dir: Arc<TempDir>,
+}
+
+/// What a test may change before the start.
+struct Settings {
+    http: HttpConfig,
+    auth: AuthConfig,
+    demo: bool,
+    dir: Arc<TempDir>,
+}
+
+/// An answer: status, headers and JSON body (`null` when there is none).
+struct Answer {
+    status: StatusCode,
+    headers: reqwest::header::HeaderMap,
+    body: Value,
+}
+
+impl Site {
+    async fn start() -> Result<Self> {
+        Self::start_with(|_| ()).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Settings)) -> Result<Self> {
+        let mut settings = Settings::usual()?;
+        change(&mut settings);
+        let Settings { http, auth, demo, dir } = settings;
+        let clock = Clock::manual(Millis(1_700_000_000_000));
+        let tasks = Tasks::new();
+        let vault = Vault::open(&VaultConfig { master_key: None, key_file: dir.path().join("master.key") })?;
+        let database = DatabaseConfig::Sqlite { path: dir.path().join("wagate.db") };
+        let store = Store::open(&database, vault, clock.clone(), &tasks).await?;
+        let webhook = WebhookConfig { timeout: Duration::from_secs(5), concurrency: 4, allow: Vec::new() };
+        let egress = Egress::new(&webhook, false)?;
+        let whatsapp = Whatsapp::new(
+            whatsapp()?,
+            store.clone(),
+            egress.clone(),
+            clock.clone(),
+            tasks.clone(),
+            Arc::new(|_, _| Box::pin(async { Ok(()) })),
+        )?;
+        let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), 4);
+        let outbound = Outbound::new(store.clone(), sessions.clone(), clock.clone());
+        let open = if demo { Auth::open_demo } else { Auth::open };
+        let auth = open(&auth, dir.path(), store.clone(), clock.clone())?;
+        let first_password = auth.first_start().await?;
+        let parts = Parts {
+            store: store.clone(),
+            sessions: sessions.clone(),
+            outbound,
+            auth,
+            egress,
+            clock: clock.clone(),
+            config: http,
+        };
+        let address = Server::bind(parts, &tasks)?.addr();
+        let base = format!("http://{address}");
+        Ok(Self { base, address, http: client()?, clock, tasks, store, sessions, first_password, dir })
+    }
+
+    /// Stops in good order; fails when anything was left running.
+    async fn stop(self) -> Result<()> {
+        self.sessions.stop_all().await;
+        let left = self.tasks.stop(Duration::from_secs(10)).await;
+        self.store.close().await;
+        ensure!(left == 0, "{left} tasks did not stop");
+        Ok(())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// One request; an empty token sends none.
+    async fn call(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Result<Answer> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        Answer::of(request).await
+    }
+
+    async fn get(&self, path: &str, token: &str) -> Result<Answer> {
+        self.call(Method::GET, path, token, None).await
+    }
+
+    async fn post(&self, path: &str, token: &str, body: Value) -> Result<Answer> {
+        self.call(Method::POST, path, token, Some(body)).await
+    }
+
+    async fn put(&self, path: &str, token: &str, body: Value) -> Result<Answer> {
+        self.call(Method::PUT, path, token, Some(body)).await
+    }
+
+    async fn delete(&self, path: &str, token: &str) -> Result<Answer> {
+        self.call(Method::DELETE, path, token, None).await
+    }
+
+    async fn try_login(&self, username: &str, password: &str) -> Result<Answer> {
+        self.post("/api/login", "", json!({ "username": username, "password": password })).await
+    }
+
+    /// Logs in; answers the token.
+    async fn login(&self, username: &str, password: &str) -> Result<String> {
+        let answer = self.try_login(username, password).await?;
+        ensure!(answer.status == StatusCode::OK, "{} {}", answer.status, answer.body);
+        Ok(answer.body["token"].as_str().context("no token")?.to_owned())
+    }
+
+    /// The administrator's token.
+    async fn admin(&self) -> Result<String> {
+        self.login("admin", PASSWORD).await
+    }
+
+    /// Adds a user with a password of their own; answers their token.
+    async fn user(&self, admin: &str, username: &str) -> Result<String> {
+        let password = format!("lasting secret {}", username.len());
+        let body = json!({ "username": username, "password": password });
+        let added = self.post("/api/users", admin, body).await?;
+        ensure!(added.status == StatusCode::CREATED, "{} {}", added.status, added.body);
+        self.login(username, &password).await
+    }
+
+    /// Creates a session with this id.
+    async fn session(&self, token: &str, id: &str) -> Result<()> {
+        let created = self.post("/api/sessions", token, json!({ "name": id, "id": id })).await?;
+        ensure!(created.status == StatusCode::CREATED, "{} {}", created.status, created.body);
+        Ok(())
+    }
+}
+
+impl Settings {
+    fn usual() -> Result<Self> {
+        let http = HttpConfig {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+            body_limit: 262_144,
+            header_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(60),
+            connections: 256,
+            trusted_proxies: Vec::new(),
+        };
+        let auth = AuthConfig {
+            jwt_secret: Some(JWT_SECRET.into()),
+            token_lifetime: Duration::from_hours(12),
+            admin_password: Some(PASSWORD.into()),
+        };
+        Ok(Self { http, auth, demo: false, dir: Arc::new(TempDir::new()?) })
+    }
+}
+
+impl Answer {
+    async fn of(request: reqwest::RequestBuilder) -> Result<Self> {
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await?;
+        Ok(Self { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Fails unless this is the founding error object with this status and code.
+    #[track_caller]
+    fn refuses(&self, status: u16, code: &str) {
+        assert_eq!((self.status.as_u16(), self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
+        assert_eq!(self.body["error"].as_str(), self.status.canonical_reason());
+        assert!(self.body["message"].as_str().is_some_and(|message| message.len() > 8), "{}", self.body);
+        let id = self.body["request_id"].as_str().unwrap_or_default();
+        assert!(id.starts_with("req_") && id == self.header("x-request-id"), "{}", self.body);
+    }
+}
+
+fn client() -> Result<reqwest::Client> {
+    static PROVIDER: Once = Once::new();
+    // It is installed already when another test of this process was first.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    Ok(reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?)
+}
+
+/// A WhatsApp nobody answers for: the discard port of this machine.
+fn whatsapp() -> Result<WhatsappConfig> {
+    Ok(WhatsappConfig {
+        url: "ws://127.0.0.1:9/ws/chat".parse()?,
+        version: Some((2, 3000, 1)),
+        device_name: "wagate".to_owned(),
+        ack_timeout: Duration::from_secs(2),
+        starting_at_once: 4,
+    })
+}
+
+/// A file's text.
+fn text(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).with_context(|| file.display().to_string())
+}
