@@ -33,7 +33,7 @@ use flags::SettingFlags;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Settings file (TOML), also WAGATE_CONFIG; `wagate config example` writes one.
+    /// Settings file (TOML), also `WAGATE_CONFIG`; `wagate config example` writes one.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
     config: Option<PathBuf>,
     #[command(flatten)]

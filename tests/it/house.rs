@@ -71,6 +71,9 @@ const OF_A_MACHINE: &[&str] = &[
     concat!("debian", ".org"),
 ];
 
+/// Files that are somebody else's text: cargo's, and the user's own guide, which shows a Dockerfile.
+const NOT_OURS: &[&str] = &["Cargo.lock", "tests/fixtures/founding-guide.md"];
+
 /// The top of the house, besides dot files.
 const TOP: &[&str] = &[
     "Cargo.lock",
@@ -278,7 +281,7 @@ fn the_top_of_the_house_is_fixed() {
 #[test]
 fn no_committed_file_names_a_machine_or_a_registry() {
     let mut faults = Vec::new();
-    for path in committed().iter().filter(|path| *path != "Cargo.lock") {
+    for path in committed().iter().filter(|path| !NOT_OURS.contains(&path.as_str())) {
         let text = read(path);
         for (at, line) in text.lines().enumerate() {
             let held = OF_A_MACHINE.iter().filter(|word| line.contains(*word));

@@ -21,7 +21,7 @@ pub(super) struct Credentials {
     /// User to log in as when a gateway runs.
     #[arg(long, global = true, value_name = "NAME", default_value = "admin")]
     username: String,
-    /// Their password; better given as WAGATE_PASSWORD, which other users of the machine cannot see.
+    /// Their password; better given as `WAGATE_PASSWORD`, which other users of the machine cannot see.
     #[arg(long, global = true, value_name = "PASSWORD")]
     password: Option<SecretString>,
 }

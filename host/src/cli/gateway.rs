@@ -117,12 +117,12 @@ impl Gateway {
             return Ok(answer);
         }
         let status = answer.status();
-        Err(refusal(status, answer.json().await.unwrap_or_default()))
+        Err(refusal(status, &answer.json().await.unwrap_or_default()))
     }
 }
 
 /// What the gateway says against a call: its own words, and its hint where it gave one.
-fn refusal(status: StatusCode, body: Value) -> anyhow::Error {
+fn refusal(status: StatusCode, body: &Value) -> anyhow::Error {
     match (body["message"].as_str(), body["hint"].as_str()) {
         (Some(message), Some(hint)) => anyhow!("{message}; {hint}"),
         (Some(message), None) => anyhow!("{message}"),
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn gives_the_gateways_own_words() {
         let body = json!({ "error": "Not Found", "message": "no such user", "hint": "see `wagate user list`" });
-        assert_eq!(refusal(StatusCode::NOT_FOUND, body).to_string(), "no such user; see `wagate user list`");
-        assert_eq!(refusal(StatusCode::BAD_GATEWAY, Value::Null).to_string(), "the gateway answered 502 Bad Gateway");
+        assert_eq!(refusal(StatusCode::NOT_FOUND, &body).to_string(), "no such user; see `wagate user list`");
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, &Value::Null).to_string(), "the gateway answered 502 Bad Gateway");
     }
 }

@@ -7,8 +7,8 @@ use secrecy::ExposeSecret;
 use super::*;
 
 fn sources(environment: &[(&str, &str)]) -> Sources {
-    let mut sources = Sources::default();
-    sources.environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let mut sources = Sources { environment, ..Sources::default() };
     sources.set("whatsapp.url", "ws://127.0.0.1:9/ws/chat");
     sources
 }
