@@ -2,6 +2,8 @@
 //!
 //! The driver is `tests/baileys/link.mjs`; its packages are installed with `npm ci` when they are missing.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use wagate_simulator::{Network, NetworkConfig, Phone, Ticks};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A Baileys client in a process of its own.
 struct Baileys {

@@ -94,8 +94,8 @@ async fn bulk_calls_make_phones_and_messages() {
     let (_, made) = call(&network, "POST", "/admin/bulk/phones", &json!({ "count": 20 })).await;
     assert_eq!(made.as_array().unwrap().len(), 20);
     let numbers: Vec<&str> = made.as_array().unwrap().iter().map(|phone| phone["number"].as_str().unwrap()).collect();
-    let send = json!({ "from": numbers[0], "to": &numbers[1..4], "count": 30, "rate_per_s": 1000 });
-    let (status, sent) = call(&network, "POST", "/admin/bulk/send", &send).await;
+    let order = json!({ "from": numbers[0], "to": &numbers[1..4], "count": 30, "rate_per_s": 1000 });
+    let (status, sent) = call(&network, "POST", "/admin/bulk/send", &order).await;
     assert_eq!((status, &sent["sent"]), (200, &json!(30)));
     assert_eq!(network.phone(numbers[1]).unwrap().inbox().len(), 10);
 }

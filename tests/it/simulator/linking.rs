@@ -21,6 +21,17 @@ async fn links_by_qr_and_knows_its_name() {
 }
 
 #[tokio::test]
+async fn publishes_its_pre_keys_once() {
+    use whatsapp_rust::wacore::iq::prekeys::PreKeyCountSpec;
+    let network = network().await;
+    let ada = network.add_phone("Ada");
+    let device = Device::linked(&network, &ada).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let published = device.client.execute(PreKeyCountSpec::new()).await.unwrap().count;
+    assert!((700..=812).contains(&published), "{published} pre-keys: the digest of the bundle was not believed");
+}
+
+#[tokio::test]
 async fn links_by_code_several_at_once() {
     let network = network().await;
     let phones = [network.add_phone("Ada"), network.add_phone("Ben")];

@@ -1,5 +1,6 @@
 //! Media up and down.
 
+use whatsapp_rust::UploadOptions;
 use whatsapp_rust::media::{ImageOptions, image_message};
 use whatsapp_rust::wacore::download::MediaType;
 
@@ -13,7 +14,7 @@ async fn sends_and_receives_images() {
     let at_ben = Device::linked(&network, &ben).await;
 
     let bytes = vec![42_u8; 200_000];
-    let upload = at_ada.client.upload(bytes.clone(), MediaType::Image, Default::default()).await.unwrap();
+    let upload = at_ada.client.upload(bytes.clone(), MediaType::Image, UploadOptions::default()).await.unwrap();
     let image = image_message(upload, ImageOptions { caption: Some("ours".into()), ..ImageOptions::default() });
     at_ada.client.send_message(jid(&ben), image).await.unwrap();
     let received = at_ben

@@ -44,12 +44,8 @@ impl AppState {
     /// The message by which the phone hands its key to a companion.
     pub(crate) fn key_share(&self, raw_id: u32) -> wa::message::ProtocolMessage {
         use wa::message::{AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId};
-        let fingerprint = AppStateSyncKeyFingerprint {
-            raw_id: Some(raw_id),
-            current_index: Some(1),
-            device_indexes: vec![0, 1],
-            ..Default::default()
-        };
+        let fingerprint =
+            AppStateSyncKeyFingerprint { raw_id: Some(raw_id), current_index: Some(1), device_indexes: vec![0, 1] };
         let data = AppStateSyncKeyData {
             key_data: Some(self.key.to_vec()),
             fingerprint: MessageField::some(fingerprint),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::account::{Account, lock};
+use crate::account::{Account, Family, lock};
 use crate::group::GroupState;
 use crate::linking::{LinkCode, Linking};
 use crate::wire::{Jid, JidExt as _, Server};
@@ -48,6 +48,16 @@ pub(crate) struct Address {
 pub(crate) enum Chat {
     Person(Arc<Account>),
     Group(Arc<GroupState>),
+}
+
+impl Chat {
+    /// How inboxes name the chat: a person's JID by phone number, or a group's.
+    pub(crate) fn jid(&self) -> String {
+        match self {
+            Self::Person(person) => person.jid(Family::Number).to_string(),
+            Self::Group(group) => group.jid().to_string(),
+        }
+    }
 }
 
 impl Directory {

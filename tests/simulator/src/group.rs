@@ -150,6 +150,10 @@ impl GroupState {
         lock(&self.inner).announcement
     }
 
+    pub(crate) fn is_locked(&self) -> bool {
+        lock(&self.inner).locked
+    }
+
     pub(crate) fn set_subject(&self, subject: String) {
         lock(&self.inner).subject = subject;
     }

@@ -72,16 +72,16 @@ impl Core {
     }
 
     /// Encrypts and stores an image as a phone would; answers the message that shows it.
-    pub(crate) fn upload_image(&self, bytes: Vec<u8>, caption: &str) -> Result<wa::Message, String> {
+    pub(crate) fn upload_image(&self, bytes: &[u8], caption: &str) -> Result<wa::Message, String> {
         let length = bytes.len() as u64;
-        let media = encrypt_media(&bytes, MediaType::Image).map_err(|error| error.to_string())?;
+        let media = encrypt_media(bytes, MediaType::Image).map_err(|error| error.to_string())?;
         let token = BASE64_URL_SAFE_NO_PAD.encode(media.file_enc_sha256);
         self.media.put(&token, media.data_to_upload.into());
         let path = direct_path(&token);
         let image = wa::message::ImageMessage {
             url: Some(format!("https://{}{path}", self.addr)),
             direct_path: Some(path),
-            mimetype: Some(mime_of(&bytes).to_owned()),
+            mimetype: Some(mime_of(bytes).to_owned()),
             caption: (!caption.is_empty()).then(|| caption.to_owned()),
             media_key: Some(media.media_key.to_vec()),
             file_sha256: Some(media.file_sha256.to_vec()),

@@ -135,14 +135,14 @@ impl Phone {
 
     /// Encrypts and uploads an image and sends it. Answers the message id.
     pub async fn send_image(&self, to: &str, bytes: Vec<u8>, caption: &str) -> Result<String, PhoneError> {
-        let image = self.core.upload_image(bytes, caption).map_err(PhoneError::Key)?;
+        let image = self.core.upload_image(&bytes, caption).map_err(PhoneError::Key)?;
         self.send(to, image).await
     }
 
     /// Marks a received message as read; the sender sees blue ticks.
     pub async fn read(&self, chat: &str, id: &str) -> Result<(), PhoneError> {
         let place = self.place(chat)?;
-        let message = self.account.handset.find(&self.chat_jid(&place), id);
+        let message = self.account.handset.find(&place.jid(), id);
         let message = message.ok_or_else(|| PhoneError::UnknownMessage(id.to_owned()))?;
         let number = message.from.split('@').next().unwrap_or_default();
         let author =
@@ -213,7 +213,7 @@ impl Phone {
 
     /// Who types in a chat, as JIDs by phone number.
     pub fn typing_in(&self, chat: &str) -> Vec<String> {
-        self.place(chat).map(|place| self.account.handset.typing_in(&self.chat_jid(&place))).unwrap_or_default()
+        self.place(chat).map(|place| self.account.handset.typing_in(&place.jid())).unwrap_or_default()
     }
 
     /// How far a message of this phone got.
@@ -255,14 +255,6 @@ impl Phone {
         match &place {
             Chat::Group(group) if group.rank_of(self.number()).is_none() => Err(PhoneError::NotAMember),
             _ => Ok(place),
-        }
-    }
-
-    /// How this phone's inbox names a chat.
-    fn chat_jid(&self, place: &Chat) -> String {
-        match place {
-            Chat::Person(person) => person.jid(Family::Number).to_string(),
-            Chat::Group(group) => group.jid().to_string(),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
 pub(crate) use whatsapp_rust::buffa::{Message as Protobuf, MessageField};
+use whatsapp_rust::wacore_binary::NodeValue;
 pub(crate) use whatsapp_rust::wacore_binary::{JidExt, Node, NodeContent};
 pub(crate) use whatsapp_rust::waproto::whatsapp as wa;
 pub(crate) use whatsapp_rust::{Jid, NodeBuilder, Server};
@@ -74,7 +75,7 @@ impl Stanza for Node {
     }
 
     fn jid(&self, key: &str) -> Option<Jid> {
-        self.attrs.get(key).and_then(|value| value.to_jid())
+        self.attrs.get(key).and_then(NodeValue::to_jid)
     }
 
     fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {

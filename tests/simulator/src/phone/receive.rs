@@ -134,13 +134,13 @@ impl Phone {
     async fn serve_own_device(&self, device: u16, request: &wa::message::ProtocolMessage) -> bool {
         use wa::message::protocol_message::Type;
         match request.r#type {
-            Some(kind) if kind == Type::APP_STATE_SYNC_KEY_REQUEST => {
+            Some(Type::APP_STATE_SYNC_KEY_REQUEST) => {
                 if let Err(error) = self.share_settings_key(device).await {
                     tracing::warn!(device, %error, "a phone cannot share its settings key");
                 }
                 true
             }
-            Some(kind) if kind == Type::PEER_DATA_OPERATION_REQUEST_MESSAGE => {
+            Some(Type::PEER_DATA_OPERATION_REQUEST_MESSAGE) => {
                 tracing::debug!(device, "a phone ignores a request for message data");
                 true
             }

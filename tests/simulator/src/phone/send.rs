@@ -29,7 +29,7 @@ impl Phone {
     pub(super) async fn dispatch(&self, to: &str, id: &str, message: wa::Message) -> Result<(), PhoneError> {
         let chat = self.place(to)?;
         let message = Arc::new(with_secret(message));
-        let outgoing = Outgoing { chat: self.chat_jid(&chat), message: Arc::clone(&message) };
+        let outgoing = Outgoing { chat: chat.jid(), message: Arc::clone(&message) };
         self.account.handset.remember(id, outgoing);
         self.account.handset.tick(id, Ticks::Sent);
         match chat {

@@ -32,7 +32,7 @@ pub(crate) async fn handle(core: &Arc<Core>, session: &Session, iq: &Node) {
         ("w:sync:app:state", "set" | "get") => Some(account::settings(session, iq)),
         ("w:m", "set" | "get") => Some(media_hosts(core, iq)),
         ("md", "set") => return unlink(core, session, iq),
-        ("w:p", _) | ("urn:xmpp:ping", _) => Some(result_of(iq).build()),
+        ("w:p" | "urn:xmpp:ping", _) => Some(result_of(iq).build()),
         _ => account::answer(core, session, iq, namespace.as_ref(), kind.as_ref()),
     };
     let answer = answer.unwrap_or_else(|| {
@@ -72,11 +72,10 @@ fn unlink(core: &Core, session: &Session, iq: &Node) {
         core.directory.resolve(jid).is_some_and(|address| address.account.number == session.account.number)
     };
     session.reply(result_of(iq).build());
-    match removal.jid("jid").filter(own) {
-        Some(jid) => {
-            core.unlink(&session.account, jid.device);
-        }
-        None => tracing::info!("a client asked to unlink a device that is not of its account"),
+    if let Some(jid) = removal.jid("jid").filter(own) {
+        core.unlink(&session.account, jid.device);
+    } else {
+        tracing::info!("a client asked to unlink a device that is not of its account");
     }
 }
 
@@ -105,8 +104,9 @@ fn companion_hello(core: &Core, linking: &Arc<Linking>, iq: &Node, request: &Nod
         return error_of(iq, 400, "bad-request");
     };
     let reference = random_hex(8).into_bytes();
-    let code = LinkCode { linking: Arc::downgrade(linking), reference: reference.clone(), wrapped: wrapped.to_vec() };
-    core.directory.offer_code(&number, code);
+    let waiting =
+        LinkCode { linking: Arc::downgrade(linking), reference: reference.clone(), wrapped: wrapped.to_vec() };
+    core.directory.offer_code(&number, waiting);
     let stage = NodeBuilder::new("link_code_companion_reg").attr("stage", "companion_hello");
     result_of(iq).children([stage.children([blob("link_code_pairing_ref", reference)]).build()]).build()
 }

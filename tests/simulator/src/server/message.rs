@@ -16,7 +16,7 @@ use crate::group::{GroupState, Rank};
 use crate::mailbox::post;
 use crate::network::Core;
 use crate::phone::keys::Seal;
-use crate::phone::{Incoming, Phone};
+use crate::phone::{Incoming, Phone, Ticks};
 use crate::wire::{Jid, JidExt as _, Node, NodeBuilder, Stanza, unix_seconds};
 
 /// Attributes of the client's stanza that its copies keep.
@@ -53,8 +53,9 @@ pub(crate) async fn relay(core: &Arc<Core>, session: &Session, node: &Node) {
     }
     match letter.check(core) {
         Ok(group) => letter.group = group,
-        Err(code) => return session.reply(letter.ack(Some(code))),
+        Err(error) => return session.reply(letter.ack(Some(error))),
     }
+    session.account.handset.tick(&letter.id, Ticks::Sent);
     if let Verdict::Accept { delay } = verdict {
         acknowledge(core, session, letter.ack(None), delay);
     }

@@ -1,4 +1,4 @@
-//! The responder side of WhatsApp's Noise handshake: XX, IK, and XXfallback when an IK hello cannot be read.
+//! The responder side of WhatsApp's Noise handshake: XX, IK, and `XXfallback` when an IK hello cannot be read.
 //!
 //! Pure: bytes in, bytes out; the socket is the caller's. The shapes are those of the published client
 //! (wacore-noise 0.7.0 `src/handshake.rs`) and whatsmeow's `handshake.go`. Invariant: a malformed hello is an

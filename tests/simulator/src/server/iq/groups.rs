@@ -21,6 +21,10 @@ pub(super) fn get(core: &Core, session: &Session, iq: &Node) -> Option<Node> {
             Some(group) if group.rank_of(&session.account.number).is_none() => error_of(iq, 403, "forbidden"),
             Some(group) => result_of(iq).children([group.describe()]).build(),
         }),
+        "invite" if question.text("code").is_some() => Some(match by_invite(core, question) {
+            Some(group) => result_of(iq).children([group.describe()]).build(),
+            None => error_of(iq, 406, "not-acceptable"),
+        }),
         "invite" => Some(match target(core, iq) {
             Some(group) if is_admin(&group, session) => invite(iq, &group),
             Some(_) => error_of(iq, 403, "forbidden"),
@@ -36,40 +40,59 @@ pub(super) fn set(core: &Core, session: &Session, iq: &Node) -> Option<Node> {
     match command.tag.as_ref() {
         "create" => return Some(create(core, session, iq, command)),
         "leave" => return Some(leave(core, session, iq, command)),
+        "invite" if command.text("code").is_some() => return Some(join(core, session, iq, command)),
         _ => {}
     }
     let Some(group) = target(core, iq) else { return Some(error_of(iq, 404, "item-not-found")) };
-    if !is_admin(&group, session) {
+    let open_to_all = matches!(command.tag.as_ref(), "subject" | "description") && !group.is_locked();
+    let member = group.rank_of(&session.account.number).is_some();
+    let allowed = is_admin(&group, session) || (member && open_to_all);
+    if !allowed {
         return Some(error_of(iq, 403, "forbidden"));
     }
     let author = &session.account;
     match command.tag.as_ref() {
         "add" | "remove" | "promote" | "demote" => return Some(members(core, author, &group, iq, command)),
-        "subject" => {
-            let subject = command.content_as_string().unwrap_or_default().to_string();
-            group.set_subject(subject.clone());
-            let owner = author.jid(group.addressing.family());
-            let action =
-                NodeBuilder::new("subject").attr("subject", subject).attr("s_t", unix_seconds()).attr("s_o", owner);
-            group.announce(author, &action.build(), &[]);
-        }
+        "invite" => return Some(invite(iq, &group)),
+        "subject" => return Some(rename(author, &group, iq, command)),
         "description" => {
             let body = command.child("body").and_then(Node::content_as_string).unwrap_or_default().to_string();
             let id = command.text("id").map_or_else(|| random_hex(8), std::borrow::Cow::into_owned);
             group.set_topic(id, body);
-            group.announce(author, command, &[]);
         }
-        "announcement" | "not_announcement" => {
-            group.set_announcement(command.tag == "announcement");
-            group.announce(author, command, &[]);
-        }
-        "locked" | "unlocked" => {
-            group.set_locked(command.tag == "locked");
-            group.announce(author, command, &[]);
-        }
+        "announcement" | "not_announcement" => group.set_announcement(command.tag == "announcement"),
+        "locked" | "unlocked" => group.set_locked(command.tag == "locked"),
+        "ephemeral" | "not_ephemeral" | "membership_approval_mode" | "member_add_mode" => {}
         _ => return None,
     }
+    group.announce(author, command, &[]);
     Some(result_of(iq).build())
+}
+
+fn rename(author: &Account, group: &GroupState, iq: &Node, command: &Node) -> Node {
+    let subject = command.content_as_string().unwrap_or_default().to_string();
+    group.set_subject(subject.clone());
+    let owner = author.jid(group.addressing.family());
+    let action = NodeBuilder::new("subject").attr("subject", subject).attr("s_t", unix_seconds()).attr("s_o", owner);
+    group.announce(author, &action.build(), &[]);
+    result_of(iq).build()
+}
+
+/// Someone with the invite code joins.
+fn join(core: &Core, session: &Session, iq: &Node, command: &Node) -> Node {
+    let Some(group) = by_invite(core, command) else { return error_of(iq, 406, "not-acceptable") };
+    if group.add(&session.account) {
+        let member = Member { account: Arc::clone(&session.account), rank: Rank::Member };
+        let mut action = parent("add", [group.participant(&member)]);
+        action.attrs.insert("reason", "invite");
+        group.announce(&session.account, &action, &[]);
+    }
+    result_of(iq).children([NodeBuilder::new("group").attr("jid", group.jid()).build()]).build()
+}
+
+fn by_invite(core: &Core, node: &Node) -> Option<Arc<GroupState>> {
+    let wanted = node.text("code")?;
+    core.directory.groups().into_iter().find(|group| group.invite() == wanted)
 }
 
 /// The group an `<iq>` is addressed to.
