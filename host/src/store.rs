@@ -1,7 +1,7 @@
 //! The only room with SQL: one concrete [`Store`], on SQLite now.
 //!
 //! Reads go to a few read-only connections. Every write is a job for the one writer, which commits many jobs at once
-//! and answers each only when it is on disk ([`writer`](self::writer), private). Statements are written once for all
+//! and answers each only when it is on disk (`writer.rs`). Statements are written once for all
 //! engines (`sql!`, `on!`); what differs lies in `dialect/`. Secrets are sealed by the [`Vault`] before they get here.
 //!
 //! To add a table: write `migrations/<engine>/NNNN_name.sql` under the same name for each engine, with

@@ -50,6 +50,9 @@ impl SqliteFile {
 pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
     let path = create(path)
         .map_err(|error| StoreError::Unavailable { path: path.display().to_string(), reason: error.to_string() })?;
+    if is_stump(&path) {
+        return Err(StoreError::Damaged { path: path.display().to_string(), reason: "it is cut off".to_owned() });
+    }
     let file = SqliteFile { options: writing(&path), _lock: lock(&path)? };
     let mut connection = file.options.connect().await.map_err(|error| judge(&path, error))?;
     check(&mut connection, &path).await?;
@@ -108,6 +111,12 @@ fn common(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging()
+}
+
+/// The smallest SQLite file is one page of 512 bytes (<https://www.sqlite.org/fileformat2.html>). SQLite takes a file of
+/// one byte for a new one and would write over it.
+fn is_stump(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| (1..512).contains(&file.len()))
 }
 
 /// Refuses a file that is damaged, that is another program's, or that a newer wagate wrote.
