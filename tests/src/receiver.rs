@@ -182,6 +182,16 @@ impl Receiver {
         }
         anyhow::bail!("{} of {n} requests came within {patience:?}", self.count())
     }
+
+    /// Waits for a request that `wanted` accepts, past or future; the first one.
+    pub async fn wait_until(&self, patience: Duration, wanted: impl Fn(&Recorded) -> bool) -> anyhow::Result<Recorded> {
+        let mut watching = self.shared.recorded.subscribe();
+        let waiting = watching.wait_for(|recorded| recorded.iter().any(&wanted));
+        match tokio::time::timeout(patience, waiting).await {
+            Ok(recorded) => recorded?.iter().find(|one| wanted(one)).cloned().context("the request is gone"),
+            Err(_) => anyhow::bail!("no such request among {} within {patience:?}", self.count()),
+        }
+    }
 }
 
 impl Recorded {
