@@ -59,15 +59,13 @@ impl Webhooks {
     /// Starts delivering what is due, now and as it becomes due, until `tasks` stops.
     pub fn start(store: Store, egress: Egress, clock: Clock, config: WebhookConfig, tasks: &Tasks) -> Self {
         let wake = Arc::new(Notify::new());
-        let WebhookConfig { timeout, concurrency, allow: _ } = config;
-        let concurrency = concurrency.max(1);
+        let slots = config.concurrency.max(1);
         let deliverer = Deliverer {
             store,
             egress,
             clock,
-            timeout,
-            concurrency,
-            slots: Arc::new(Semaphore::new(concurrency)),
+            config: WebhookConfig { concurrency: slots, ..config },
+            slots: Arc::new(Semaphore::new(slots)),
             wake: Arc::clone(&wake),
             tasks: tasks.clone(),
         };
@@ -87,9 +85,7 @@ struct Deliverer {
     store: Store,
     egress: Egress,
     clock: Clock,
-    timeout: Duration,
-    /// The number of slots.
-    concurrency: usize,
+    config: WebhookConfig,
     /// One permit an attempt under way. Only the claiming task takes them.
     slots: Arc<Semaphore>,
     wake: Arc<Notify>,
@@ -137,7 +133,7 @@ impl Deliverer {
         let Ok(mut slots) = Arc::clone(&self.slots).try_acquire_many_owned(free) else { return Ok(Found::Plenty) };
         let claimed = match free {
             0 => Vec::new(),
-            _ => self.deliveries().claim(free, self.timeout + MARGIN).await?,
+            _ => self.deliveries().claim(free, self.config.timeout + MARGIN).await?,
         };
         let found = if claimed.len() < slots.num_permits() { Found::All } else { Found::Plenty };
         for delivery in claimed {
@@ -149,7 +145,7 @@ impl Deliverer {
 
     /// One attempt, from claim to record.
     async fn attempt(self: Arc<Self>, delivery: Delivery, _slot: Option<OwnedSemaphorePermit>) {
-        let answered = match Due(delivery).sign(self.clock.now(), self.timeout) {
+        let answered = match Due(delivery).sign(self.clock.now(), self.config.timeout) {
             Ok(signed) => tokio::select! {
                 answered = signed.post(&self.egress) => answered,
                 // Unsettled: the next run releases the claim and tries again.
@@ -200,7 +196,7 @@ impl Deliverer {
             _ = self.slots.acquire() => {}
             () = self.tasks.stopping() => return,
         }
-        if self.slots.available_permits() < self.concurrency.div_ceil(4) {
+        if self.slots.available_permits() < self.config.concurrency.div_ceil(4) {
             sleep(GATHER).await;
         }
     }

@@ -16,7 +16,7 @@ use wagate::store::deliveries::{DeliveryRow, Settlement};
 use wagate::store::events::NewDelivery;
 use wagate::store::{Store, Vault};
 use wagate::webhook::{Webhooks, body};
-use wagate_tests::receiver::{Receiver, Reply};
+use wagate_tests::receiver::{Receiver, Recorded, Reply};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -182,11 +182,11 @@ async fn retries_after_a_failure_with_the_same_id_and_bytes() {
         let due = row.due_at.unwrap().since(post.clock.now());
         let (least, most) = (Duration::from_secs(wait), Duration::from_secs(wait).mul_f64(1.2));
         assert!(due >= least && due <= most, "after {made} attempts due in {due:?}");
-        post.clock.advance(least - Duration::from_millis(1));
+        post.clock.advance(least.saturating_sub(Duration::from_millis(1)));
         running.webhooks.wake();
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(receiver.count(), usize::try_from(made).unwrap(), "too early");
-        post.clock.advance(due - least + Duration::from_millis(1));
+        post.clock.advance(due.saturating_sub(least) + Duration::from_millis(1));
     }
     let requests = receiver.wait_for(4, PATIENCE).await.unwrap();
     for request in &requests {
@@ -214,10 +214,10 @@ async fn waits_as_long_as_the_receiver_asks() {
     running.webhooks.wake();
 
     let row = post.until("the first attempt", |row| row.attempts == 1).await;
-    assert_eq!(row.due_at.unwrap().since(post.clock.now()), Duration::from_secs(120));
-    post.clock.advance(Duration::from_secs(120));
+    assert_eq!(row.due_at.unwrap().since(post.clock.now()), Duration::from_mins(2));
+    post.clock.advance(Duration::from_mins(2));
     let row = post.until("the second attempt", |row| row.attempts == 2).await;
-    assert_eq!(row.due_at.unwrap().since(post.clock.now()), Duration::from_secs(86_400));
+    assert_eq!(row.due_at.unwrap().since(post.clock.now()), Duration::from_hours(24));
     running.stop().await;
 }
 
@@ -231,7 +231,7 @@ async fn gone_is_final() {
     running.webhooks.wake();
     let row = post.until("dead", |row| row.state == DeliveryState::Dead).await;
     assert_eq!((row.attempts, row.due_at), (1, None));
-    post.clock.advance(Duration::from_secs(10 * 86_400));
+    post.clock.advance(Duration::from_hours(240));
     running.webhooks.wake();
     running.stop().await;
     assert_eq!(receiver.count(), 1);
@@ -254,7 +254,7 @@ async fn gives_up_after_three_days_and_eleven_attempts() {
     running.webhooks.wake();
     let row = post.until("dead", |row| row.state == DeliveryState::Dead).await;
     assert_eq!(row.attempts, 11);
-    assert!(post.clock.now().since(begun) >= Duration::from_secs(3 * 86_400));
+    assert!(post.clock.now().since(begun) >= Duration::from_hours(72));
     running.stop().await;
     assert_eq!(receiver.count(), 11);
 }
@@ -302,12 +302,12 @@ async fn claims_of_a_process_that_died_do_not_delay_the_next() {
     let receiver = Receiver::start().await.unwrap();
     let mut post = Post::to(&receiver.url(), Clock::System).await;
     post.receive(3).await;
-    let claimed = post.store.deliveries(Scope::gateway()).claim(10, Duration::from_secs(3_600)).await.unwrap();
+    let claimed = post.store.deliveries(Scope::gateway()).claim(10, Duration::from_hours(1)).await.unwrap();
     assert_eq!(claimed.len(), 3);
     let post = post.reopen().await;
     let running = post.deliver();
     let requests = receiver.wait_for(3, Duration::from_secs(2)).await.unwrap();
-    let ids: BTreeSet<&str> = requests.iter().map(|request| request.id()).collect();
+    let ids: BTreeSet<&str> = requests.iter().map(Recorded::id).collect();
     assert_eq!(ids, claimed.iter().map(|delivery| delivery.id.as_str()).collect());
     running.stop().await;
 }
@@ -337,7 +337,7 @@ async fn a_stale_claim_settles_nothing() {
 #[tokio::test]
 async fn a_receiver_that_trickles_floods_or_hangs_frees_its_slot_in_time() {
     let receiver = Receiver::start().await.unwrap();
-    let hanging = Reply::status(200).after(Duration::from_secs(3_600));
+    let hanging = Reply::status(200).after(Duration::from_hours(1));
     receiver.script([Reply::trickle(Duration::from_millis(10)), Reply::flood(10_000_000_000), hanging]);
     let mut post = Post::to(&receiver.url(), Clock::System).await;
     let timeout = Duration::from_millis(500);
@@ -367,7 +367,7 @@ async fn delivers_to_two_hundred_at_once() {
     let config = WebhookConfig { timeout: Duration::from_secs(10), concurrency: 200, allow: Vec::new() };
     let running = post.deliver_under(&config, true);
     let requests = receiver.wait_for(200, PATIENCE).await.unwrap();
-    let ids: BTreeSet<&str> = requests.iter().map(|request| request.id()).collect();
+    let ids: BTreeSet<&str> = requests.iter().map(Recorded::id).collect();
     assert_eq!(ids.len(), 200);
     running.stop().await;
     assert_eq!((receiver.count(), receiver.busiest()), (200, 200));
@@ -389,7 +389,7 @@ async fn a_stop_settles_what_is_under_way_and_leaves_the_rest_due() {
 
     let running = post.deliver();
     let requests = receiver.wait_for(8, PATIENCE).await.unwrap();
-    let ids: BTreeSet<&str> = requests.iter().map(|request| request.id()).collect();
+    let ids: BTreeSet<&str> = requests.iter().map(Recorded::id).collect();
     assert_eq!((requests.len(), ids.len()), (8, 8), "a clean stop makes no duplicates");
     running.stop().await;
 }
@@ -407,7 +407,7 @@ async fn measures_a_burst_and_the_way_of_single_deliveries() {
     }
     let begun = Instant::now();
     let running = post.deliver_under(&WebhookConfig { timeout: TIMEOUT, concurrency: 64, allow: Vec::new() }, true);
-    receiver.wait_for(usize::try_from(BURST).unwrap(), Duration::from_secs(120)).await.unwrap();
+    receiver.wait_for(usize::try_from(BURST).unwrap(), Duration::from_mins(2)).await.unwrap();
     let taken = begun.elapsed();
     println!("burst: {BURST} in {taken:?}, {:.0}/s", f64::from(BURST) / taken.as_secs_f64());
     println!("burst: {} connections", receiver.connections());

@@ -99,6 +99,7 @@ impl Receiver {
     }
 
     /// Listens on this address, for instance the one of a receiver that was dropped.
+    #[expect(clippy::unused_async, reason = "it needs a runtime, and an async call shows so")]
     pub async fn start_at(address: SocketAddr) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;

@@ -12,8 +12,8 @@ use crate::model::{Chat, Event, EventKind, Incoming};
 ///
 /// `from` is the writer, also in a group, where `chat` names the group. `to` is the account that received the message,
 /// or, when the account itself wrote it, the chat it wrote to. `message` is the text or caption, empty when there is
-/// none. `timestamp` counts Unix seconds. `phone` (digits) and `lid` are the writer's addresses as far as WhatsApp
-/// told them, else `null`.
+/// none. `timestamp` counts Unix seconds. `phone` (digits) and `lid` are the writer's addresses as far as they
+/// are known, else `null`.
 pub fn founding(event: &Event) -> String {
     object([
         ("session_id", json!(event.session).to_string()),
