@@ -9,6 +9,8 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PRODUCT := $(CARGO_TARGET_DIR)/product/wagate
 BAILEYS := tests/baileys
+# One selection of packages and features for all commands, so that cargo builds the dependencies once.
+EVERYTHING := --workspace --features wagate/demo
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,25 +23,25 @@ run: tools ## The gateway against the real WhatsApp (ARGS='--port 9000')
 
 check: tools ## Format, lints, documentation
 	cargo fmt --all -- --check
-	cargo clippy --locked --workspace --all-targets --features wagate/demo -- -D warnings
-	cargo clippy --locked -p wagate -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items -p wagate
+	cargo clippy --locked $(EVERYTHING) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(EVERYTHING) --no-deps --document-private-items --lib
 
 # The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
-test: check $(if $(wildcard $(BAILEYS)/package-lock.json),$(BAILEYS)/node_modules) ## Check, then every test
+test: tools check $(BAILEYS)/node_modules ## Check, then every test
 	cargo build --locked -p wagate
 	install -D $(CARGO_TARGET_DIR)/debug/wagate $(PRODUCT)
-	cargo build --locked -p wagate --features demo
-	cargo test --locked --workspace
+	cargo build --locked $(EVERYTHING) --bins
+	cargo test --locked $(EVERYTHING)
+	$(CARGO_TARGET_DIR)/debug/bench-kill
 
 $(BAILEYS)/node_modules: $(BAILEYS)/package-lock.json
 	npm ci --prefix $(BAILEYS) --ignore-scripts --no-audit --no-fund
 	touch $@
 
-bench: tools ## One measurement: BENCH=name runs tests/bench/name.rs
-	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of:' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
-	cargo build --locked --release -p wagate --features demo
-	cargo run --locked --release -p wagate-tests --bin bench-$(BENCH)
+bench: tools ## One measurement: BENCH=kill, sessions or inbound
+	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of: kill' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
+	cargo build --locked --release $(EVERYTHING) --bins
+	$(CARGO_TARGET_DIR)/release/bench-$(BENCH)
 
 plugins: ## Nothing to build yet
 	@echo 'There are no plugins to build yet: the plugin host is not part of this version.'
@@ -63,6 +65,8 @@ tools:
 	@missing=(); \
 	command -v cc >/dev/null || missing+=(gcc libc6-dev make); \
 	command -v npm >/dev/null || missing+=(nodejs npm); \
+	command -v curl >/dev/null || missing+=(curl); \
+	command -v python3 >/dev/null || missing+=(python3); \
 	command -v curl >/dev/null || missing+=(curl); \
 	command -v python3 >/dev/null || missing+=(python3-minimal libpython3-stdlib); \
 	if (( $${#missing[@]} )); then \

@@ -1,7 +1,7 @@
 //! Kill test: numbered messages from a simulated phone while the gateway is killed with SIGKILL at random moments and
 //! started again. Every message must reach the webhook; what comes twice must be the same to the byte.
 //!
-//! Run as a test with the default numbers, or with `KILLS` and `MESSAGES` of your own.
+//! `make test` runs it with the default numbers, `make bench BENCH=kill` in release; or set `KILLS` and `MESSAGES` of your own.
 
 use std::collections::HashMap;
 use std::time::Duration;

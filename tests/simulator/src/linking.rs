@@ -158,9 +158,9 @@ impl QrText {
 }
 
 impl Linking {
-    /// A new unpaired connection.
-    pub(crate) fn new(device: NewDevice, push_name: Option<String>, outlet: Outlet) -> Self {
-        let refs = (0..REFS).map(|number| format!("2@{}{number}", random_hex(16))).collect();
+    /// A new unpaired connection. `spent` gives it no references.
+    pub(crate) fn new(device: NewDevice, push_name: Option<String>, spent: bool, outlet: Outlet) -> Self {
+        let refs = (0..if spent { 0 } else { REFS }).map(|number| format!("2@{}{number}", random_hex(16))).collect();
         Self { refs, device, push_name, outlet, stage: Mutex::new(Stage::Open) }
     }
 
