@@ -80,8 +80,8 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def receive(self):
-        length = self.headers.get("content-length", "")
-        if not length.isdigit():
+        length = self.headers.get("content-length", "0")
+        if "transfer-encoding" in self.headers or not length.isdigit():
             return 411
         if int(length) > MOST_BYTES:
             return 413

@@ -56,6 +56,7 @@ globalThis.token = given.token;
 globalThis.refreshToken = async () => {
   const answer = await fetch('/api/login', {
     method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify({ username: 'admin', password: 'admin' }),
   });
   globalThis.token = (await answer.json()).token;
