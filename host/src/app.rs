@@ -45,6 +45,8 @@ pub struct App {
     sessions: Sessions,
     store: Store,
     tasks: Tasks,
+    /// The store's own tasks: they end after everybody else's, because everybody writes to the end.
+    storing: Tasks,
     first_password: Option<OneTimePassword>,
 }
 
@@ -91,9 +93,9 @@ impl App {
         if mode == Mode::Demo && !listen.ip().is_loopback() {
             return Err(StartError::OpenDemo(listen));
         }
-        let tasks = Tasks::new();
+        let (tasks, storing) = (Tasks::new(), Tasks::new());
         let vault = Vault::open(&config.vault)?;
-        let store = Store::open(&config.database, vault, clock.clone(), &tasks).await?;
+        let store = Store::open(&config.database, vault, clock.clone(), &storing).await?;
         let egress = Egress::new(&config.webhook, mode == Mode::Demo)?;
         let webhooks = Webhooks::start(store.clone(), egress.clone(), clock.clone(), config.webhook, &tasks);
         let inbound = Inbound::start(store.clone(), &tasks, move || webhooks.wake());
@@ -126,7 +128,7 @@ impl App {
         let server = Server::bind(parts, &tasks).map_err(|reason| StartError::Listen { address: listen, reason })?;
         let resumed = sessions.resume().await?;
         tracing::info!(address = %server.addr(), resumed, unrouted, "the gateway is up");
-        Ok(Self { server, sessions, store, tasks, first_password })
+        Ok(Self { server, sessions, store, tasks, storing, first_password })
     }
 
     /// The address it listens on.
@@ -157,6 +159,7 @@ impl App {
             tracing::warn!(left, "tasks did not end in time");
         }
         self.store.close().await;
+        self.storing.stop(PATIENCE).await;
     }
 }
 

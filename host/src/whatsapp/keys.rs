@@ -48,7 +48,11 @@ impl KeyStore {
     }
 
     fn keys(&self) -> Result<&Keys> {
-        if self.retired.load(Ordering::SeqCst) { Err(StoreError::Connection(Box::new(Retired))) } else { Ok(&self.keys) }
+        if self.retired.load(Ordering::SeqCst) {
+            Err(StoreError::Connection(Box::new(Retired)))
+        } else {
+            Ok(&self.keys)
+        }
     }
 
     /// Keeps received messages until they are committed, however long the database takes.
