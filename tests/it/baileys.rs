@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use wagate_simulator::{Network, NetworkConfig, Phone, Ticks};
+use wagate_tests::gateway::Gateway;
+use wagate_tests::receiver::Receiver;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -109,5 +111,38 @@ async fn baileys_links_and_exchanges_messages() {
     assert_eq!(baileys.message("welcome").await["chat"], group.jid());
 
     baileys.command(json!({ "cmd": "quit" })).await;
+    assert_eq!(network.unanswered(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn baileys_talks_with_an_account_held_by_the_gateway() {
+    let network = Network::start(NetworkConfig::default()).await.unwrap();
+    let [ada, held] = ["Ada", "Held"].map(|name| network.add_phone(name));
+    let group = network.create_group("Club", "We meet", &held, &[&ada]);
+    let receiver = Receiver::start().await.unwrap();
+    let gateway = Gateway::start(&network).await.unwrap();
+    let session = gateway.link(&held, Some(&receiver.url())).await.unwrap();
+    let mut baileys = Baileys::start(&network).await;
+    baileys.link(&ada).await;
+
+    // One to one, both ways.
+    gateway.send_text(&session, ada.number(), "from the gateway").await.unwrap();
+    assert_eq!(baileys.message("from the gateway").await["chat"], held.jid());
+    baileys.send(held.number(), "from Baileys").await;
+    let webhooks = receiver.wait_for(1, PATIENCE).await.unwrap();
+    let message = &webhooks[0].json().unwrap()["message"];
+    assert_eq!((&message["from"], &message["message"]), (&json!(ada.jid()), &json!("from Baileys")));
+
+    // In a group, both ways.
+    gateway.send_text(&session, &group.jid(), "gateway to all").await.unwrap();
+    assert_eq!(baileys.message("gateway to all").await["chat"], group.jid());
+    baileys.send(&group.jid(), "Baileys to all").await;
+    let webhooks = receiver.wait_for(2, PATIENCE).await.unwrap();
+    let message = &webhooks[1].json().unwrap()["message"];
+    assert_eq!((&message["chat"], &message["from"]), (&json!(group.jid()), &json!(ada.jid())));
+    assert_eq!(message["message"], "Baileys to all");
+
+    baileys.command(json!({ "cmd": "quit" })).await;
+    gateway.stop().await;
     assert_eq!(network.unanswered(), Vec::<String>::new());
 }
