@@ -1,5 +1,5 @@
-# The only task runner. Needs cargo (Rust 1.95 or newer), npm and a C compiler; on Debian, as root, it installs the
-# last two when they are missing. CARGO_TARGET_DIR may be set from outside.
+# The only task runner. Needs cargo (Rust 1.95 or newer), npm, a C compiler, curl and Python 3; on Debian, as root, it
+# installs all but cargo when they are missing. CARGO_TARGET_DIR may be set from outside.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -63,6 +63,8 @@ tools:
 	@missing=(); \
 	command -v cc >/dev/null || missing+=(gcc libc6-dev make); \
 	command -v npm >/dev/null || missing+=(nodejs npm); \
+	command -v curl >/dev/null || missing+=(curl); \
+	command -v python3 >/dev/null || missing+=(python3-minimal libpython3-stdlib); \
 	if (( $${#missing[@]} )); then \
 		command -v apt-get >/dev/null || { echo "please install: $${missing[*]}" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \

@@ -123,8 +123,7 @@ impl App {
             clock,
             config: config.http,
         };
-        let server =
-            Server::bind(parts, &tasks).map_err(|reason| StartError::Listen { address: listen, reason })?;
+        let server = Server::bind(parts, &tasks).map_err(|reason| StartError::Listen { address: listen, reason })?;
         let resumed = sessions.resume().await?;
         tracing::info!(address = %server.addr(), resumed, unrouted, "the gateway is up");
         Ok(Self { server, sessions, store, tasks, first_password })

@@ -3,6 +3,8 @@
 //! Invariant: results go to standard output, everything else to standard error; a failure says what is wrong and what
 //! to do, and ends with a code other than 0.
 
+#[cfg(feature = "demo")]
+mod demo;
 mod door;
 mod export;
 mod flags;
@@ -40,6 +42,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run everything against a simulated WhatsApp on this machine; no phone needed.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
     /// Run the gateway until it is told to stop (SIGINT, SIGTERM).
     Serve,
     /// See the settings in force, or an example file of all of them.
@@ -60,6 +65,8 @@ enum Command {
 pub async fn run(cli: Cli) -> Result<()> {
     let sources = Sources::of_process(cli.flags.into_values(), cli.config)?;
     match cli.command {
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve => serve::run(Config::load(&sources)?).await,
         Command::Config(command) => settings::run(&command, &Values::resolve(&sources)?),
         Command::User(arguments) => user::run(arguments, &Config::load(&sources)?).await,
@@ -72,9 +79,18 @@ pub async fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// Tells the user why a command failed: the cause, and below it what it came from.
+/// Tells the user why a command failed: the cause, and after it what it came from, where that says more.
 pub fn complain(error: &anyhow::Error) {
-    say::aside(&format!("error: {error:#}"));
+    say::aside(&format!("error: {}", told(error)));
+}
+
+/// The chain of causes as one line; a cause that its effect has already quoted is not told twice.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => told,
+        said => format!("{said}: {cause}"),
+    })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use resolver::VettedResolver;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Connections kept open per receiver for the next request, and for how long. An idle TLS connection holds some
 /// 40 KiB, so a quiet gateway keeps none.
-const IDLE_CONNECTIONS: usize = 16;
+const IDLE_CONNECTIONS: usize = 32;
 const IDLE: Duration = Duration::from_secs(20);
 const USER_AGENT: &str = concat!("wagate/", env!("CARGO_PKG_VERSION"));
 

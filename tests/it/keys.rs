@@ -63,8 +63,8 @@ impl Bed {
 
     async fn open(dir: &TempDir) -> Store {
         let key = base64::engine::general_purpose::STANDARD.encode([42; 32]);
-        let vault =
-            Vault::open(&VaultConfig { master_key: Some(key.into()), key_file: dir.path().join("master.key") }).unwrap();
+        let vault = Vault::open(&VaultConfig { master_key: Some(key.into()), key_file: dir.path().join("master.key") })
+            .unwrap();
         let database = DatabaseConfig::Sqlite { path: dir.path().join("wagate.db") };
         Store::open(&database, vault, Clock::System, &Tasks::new()).await.unwrap()
     }

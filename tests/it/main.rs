@@ -1,8 +1,21 @@
 //! One binary for all integration tests, so that the crates below are linked once.
 
 mod api;
+mod bad_input;
+mod baileys;
+mod canary;
 mod config;
 mod egress;
+mod examples;
+mod faults;
+mod guide;
 mod house;
 mod keys;
+mod lifecycle;
+mod linking;
+mod product;
+mod receiving;
+mod sending;
+mod simulator;
+mod store;
 mod webhook;

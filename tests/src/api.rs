@@ -145,6 +145,11 @@ impl Api {
         }
     }
 
+    /// Waits until the session's status has this name; answers the session.
+    pub async fn wait_state(&self, id: &str, state: &str) -> Result<Value> {
+        self.wait_status(id, |session| session["status"]["state"] == state).await
+    }
+
     /// Sends a text; answers the message id on WhatsApp.
     pub async fn send_text(&self, id: &str, to: &str, text: &str) -> Result<String> {
         let body = json!({ "recipient": to, "message": text });

@@ -15,7 +15,12 @@ pub fn figure(name: &str, value: impl Display, unit: &str) {
 pub fn quantile(samples: &mut [Duration], share: f64) -> Duration {
     samples.sort_unstable();
     let last = samples.len().saturating_sub(1);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
     let index = (last as f64 * share).round() as usize;
     samples.get(index).copied().unwrap_or_default()
 }

@@ -59,14 +59,47 @@ impl Gateway {
 
     /// Stops in good order and starts again on the same state.
     pub async fn restart(self) -> Result<Self> {
+        self.rest().await.wake().await
+    }
+
+    /// Stops in good order and keeps the state.
+    pub async fn rest(self) -> Resting {
         let Self { app, dir, network, .. } = self;
         app.stop().await;
-        Self::start_on(dir, &network, |_| ()).await
+        Resting { dir, network }
     }
 
     /// Stops in good order.
     pub async fn stop(self) {
         self.app.stop().await;
+    }
+}
+
+/// The state of a gateway that does not run.
+pub struct Resting {
+    dir: Arc<TempDir>,
+    network: Network,
+}
+
+impl Resting {
+    /// Starts on the state.
+    pub async fn wake(self) -> Result<Gateway> {
+        self.wake_with(|_| ()).await
+    }
+
+    /// Starts on the state with settings of the test's own.
+    pub async fn wake_with(self, change: impl FnOnce(&mut Config)) -> Result<Gateway> {
+        Gateway::start_on(self.dir, &self.network, change).await
+    }
+
+    /// The database file.
+    pub fn database(&self) -> PathBuf {
+        self.dir.path().join("wagate.db")
+    }
+
+    /// The folder that holds it.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 }
 

@@ -5,3 +5,5 @@ pub mod figures;
 pub mod gateway;
 pub mod process;
 pub mod receiver;
+pub mod scene;
+pub mod simulator;

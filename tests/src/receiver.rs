@@ -33,7 +33,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use standardwebhooks::Webhook;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -100,7 +100,11 @@ impl Receiver {
 
     /// Listens on this address, for instance the one of a receiver that was dropped.
     pub async fn start_at(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        // The usual backlog of 128 would make a burst of connections wait a second for the kernel's second try.
+        let listener = socket.listen(4096)?;
         let shared = Arc::new(Shared {
             recorded: watch::Sender::new(Vec::new()),
             script: Mutex::default(),
@@ -177,6 +181,16 @@ impl Receiver {
             Err(_) => {}
         }
         anyhow::bail!("{} of {n} requests came within {patience:?}", self.count())
+    }
+
+    /// Waits for a request that `wanted` accepts, past or future; the first one.
+    pub async fn wait_until(&self, patience: Duration, wanted: impl Fn(&Recorded) -> bool) -> anyhow::Result<Recorded> {
+        let mut watching = self.shared.recorded.subscribe();
+        let waiting = watching.wait_for(|recorded| recorded.iter().any(&wanted));
+        match tokio::time::timeout(patience, waiting).await {
+            Ok(recorded) => recorded?.iter().find(|one| wanted(one)).cloned().context("the request is gone"),
+            Err(_) => anyhow::bail!("no such request among {} within {patience:?}", self.count()),
+        }
     }
 }
 

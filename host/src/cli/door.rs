@@ -30,17 +30,30 @@ impl Credentials {
     /// The running gateway, logged in; `None` when none listens where the settings say.
     pub(super) async fn knock(&self, config: &Config) -> Result<Option<Gateway>> {
         let Some(gateway) = Gateway::find(config).await? else { return Ok(None) };
-        let password = match &self.password {
-            Some(password) => Some(password.clone()),
-            None => environment("WAGATE_PASSWORD")?.map(SecretString::from),
-        };
-        let Some(password) = password else {
+        let Some(password) = self.password()? else {
             bail!(
                 "a gateway runs at {} and wants a login: set WAGATE_PASSWORD, and --username unless it is admin",
                 gateway.address()
             );
         };
         gateway.login(&self.username, &password).await.map(Some)
+    }
+
+    /// The same, for calls that somebody with a one-time password may not make yet.
+    pub(super) async fn enter(&self, config: &Config) -> Result<Option<Gateway>> {
+        let gateway = self.knock(config).await?;
+        if gateway.as_ref().is_some_and(Gateway::newcomer) {
+            bail!("{} has a one-time password; choose a lasting one first: wagate user password", self.username);
+        }
+        Ok(gateway)
+    }
+
+    /// The password given; `None` when there is none.
+    pub(super) fn password(&self) -> Result<Option<SecretString>> {
+        match &self.password {
+            Some(password) => Ok(Some(password.clone())),
+            None => Ok(environment("WAGATE_PASSWORD")?.map(SecretString::from)),
+        }
     }
 }
 

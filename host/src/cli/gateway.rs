@@ -25,6 +25,7 @@ pub(super) struct Gateway {
     client: Client,
     listen: SocketAddr,
     token: Option<SecretString>,
+    newcomer: bool,
 }
 
 impl Gateway {
@@ -37,7 +38,7 @@ impl Gateway {
         // Clear text on this machine; the library wants a cryptography provider all the same.
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build()?;
-        let gateway = Self { client, listen, token: None };
+        let gateway = Self { client, listen, token: None, newcomer: false };
         let version: Result<Value> = gateway.get("/api/version").await;
         if version.is_ok_and(|version| version["name"] == env!("CARGO_PKG_NAME")) {
             return Ok(Some(gateway));
@@ -49,21 +50,21 @@ impl Gateway {
     pub(super) async fn login(mut self, username: &str, password: &SecretString) -> Result<Self> {
         let body = json!({ "username": username, "password": password.expose_secret() });
         let answer: Value = self.post("/api/login", Some(body)).await.context("the login failed")?;
-        if answer["must_change_password"] == true {
-            bail!(
-                "{username} has a one-time password, which can only choose a lasting one: \
-                 POST {}/api/password with current_password and new_password",
-                self.address()
-            );
-        }
-        let token = answer["token"].as_str().ok_or_else(|| anyhow!("the gateway answered the login without a token"))?;
+        let token =
+            answer["token"].as_str().ok_or_else(|| anyhow!("the gateway answered the login without a token"))?;
         self.token = Some(SecretString::from(token));
+        self.newcomer = answer["must_change_password"] == true;
         Ok(self)
     }
 
     /// Where it is, for a reader.
     pub(super) fn address(&self) -> String {
         format!("http://{}", self.listen)
+    }
+
+    /// Whether the user came with a one-time password and must choose a lasting one before anything else.
+    pub(super) fn newcomer(&self) -> bool {
+        self.newcomer
     }
 
     /// `GET`, answered in JSON.
@@ -155,9 +156,6 @@ mod tests {
     fn gives_the_gateways_own_words() {
         let body = json!({ "error": "Not Found", "message": "no such user", "hint": "see `wagate user list`" });
         assert_eq!(refusal(StatusCode::NOT_FOUND, body).to_string(), "no such user; see `wagate user list`");
-        assert_eq!(
-            refusal(StatusCode::BAD_GATEWAY, Value::Null).to_string(),
-            "the gateway answered 502 Bad Gateway"
-        );
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, Value::Null).to_string(), "the gateway answered 502 Bad Gateway");
     }
 }

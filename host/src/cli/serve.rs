@@ -7,27 +7,67 @@ use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::say;
-use crate::app::App;
+use crate::app::{App, Mode};
 use crate::auth::OneTimePassword;
 use crate::config::{Config, DatabaseConfig};
 use crate::telemetry;
 
+/// Time a stop may take before what is left is abandoned; a crash at that point loses nothing either.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(super) async fn run(config: Config) -> Result<()> {
     telemetry::start(&config.telemetry)?;
     let mut stop = Stop::listen()?;
-    let DatabaseConfig::Sqlite { path } = &config.database;
-    let database = path.display().to_string();
-    let app = App::start(config).await?;
-    say::line(&format!("wagate {} listens on http://{}", env!("CARGO_PKG_VERSION"), app.addr()));
-    say::line(&format!("Data lies in {database}. Ctrl-C stops it."));
-    if let Some(password) = app.one_time_password() {
-        introduce(password, &app.addr().to_string());
+    let DatabaseConfig::Sqlite { path } = config.database.clone();
+    let app = App::start(config, Mode::Product).await?;
+    let base = format!("http://{}", app.addr());
+    say::line(&format!("wagate {} listens on {base}", env!("CARGO_PKG_VERSION")));
+    say::line(&format!("Data lies in {}. Ctrl-C stops it.", path.display()));
+    if let Some(one_time) = app.first_password() {
+        introduce(one_time, &base);
     }
     stop.asked().await;
-    say::aside("Stopping: finishing what is under way, 30 s at most. Once more stops at once.");
+    say::aside(&format!(
+        "Stopping: finishing what is under way, {} s at most. Once more ends it now.",
+        PATIENCE.as_secs()
+    ));
     tokio::select! {
-        () = app.stop() => say::aside("Stopped."),
-        () = stop.asked() => say::aside("Stopped at once."),
+        done = tokio::time::timeout(PATIENCE, app.stop()) => {
+            done.ok().context("some work did not end in time and was abandoned; what was stored goes on at the next start")?;
+            say::aside("Stopped.");
+        }
+        () = stop.asked() => say::aside("Ended."),
     }
     Ok(())
+}
+
+/// First start: the way in, said once.
+fn introduce(one_time: &OneTimePassword, base: &str) {
+    say::line(&format!("\nFirst start. One-time password of {}, good for 24 hours:\n", one_time.username));
+    say::line(&format!("    {}\n", one_time.password.expose_secret()));
+    if let Some(file) = &one_time.file {
+        say::line(&format!("It also lies in {} until it is used. It can only choose a lasting one:", file.display()));
+    }
+    say::line("    WAGATE_PASSWORD='the one-time password' wagate user password <<< 'a password of your choice'");
+    say::line(&format!("or POST {base}/api/login, then POST {base}/api/password.\n"));
+}
+
+/// The signals that end a server: SIGINT from a terminal, SIGTERM from a service manager.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be listened to");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

@@ -63,7 +63,7 @@ impl From<Session> for Known {
 }
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
-    let running = arguments.credentials.knock(config).await?;
+    let running = arguments.credentials.enter(config).await?;
     match (arguments.command, running) {
         (Command::List, Some(gateway)) => list(gateway.get("/api/sessions").await?),
         (Command::List, None) => {

@@ -42,3 +42,9 @@ fn refuses_ids_and_numbers_that_cannot_be() {
     assert!(parse(&["session", "pair", "sales", "--phone", "abc"]).is_err());
     assert!(parse(&["session", "pair", "sales", "--phone", "+62 813-8139-3739"]).is_ok());
 }
+
+#[test]
+fn tells_a_chain_of_causes_once() {
+    let quoted = anyhow::anyhow!("disk full").context("cannot write the file: disk full").context("the start failed");
+    assert_eq!(told(&quoted), "the start failed: cannot write the file: disk full");
+}

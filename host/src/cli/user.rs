@@ -38,6 +38,8 @@ enum Command {
         /// The user.
         name: String,
     },
+    /// Choose your own password: the new one is read from standard input, the present one is the login's.
+    Password,
     /// Remove a user who owns no sessions.
     Remove {
         /// The user.
@@ -60,7 +62,10 @@ impl From<User> for Known {
 }
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
-    if let Some(gateway) = arguments.credentials.knock(config).await? {
+    if matches!(arguments.command, Command::Password) {
+        return choose(&arguments.credentials, config).await;
+    }
+    if let Some(gateway) = arguments.credentials.enter(config).await? {
         return by_gateway(arguments.command, &gateway).await;
     }
     let opened = match arguments.command {
@@ -72,9 +77,24 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
     done
 }
 
+/// Exchanges the caller's password, a one-time password for instance, for the one on standard input.
+async fn choose(credentials: &Credentials, config: &Config) -> Result<()> {
+    let gateway = credentials.knock(config).await?;
+    let gateway = gateway.context("no gateway runs; start `wagate serve`, or use `wagate user reset NAME`")?;
+    let current = credentials.password()?.unwrap_or_default();
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed).context("the new password cannot be read from standard input")?;
+    let body =
+        json!({ "current_password": current.expose_secret(), "new_password": typed.trim_end_matches(['\r', '\n']) });
+    let _login: Value = gateway.post("/api/password", Some(body)).await?;
+    say::line("The password is changed; earlier logins have ended.");
+    Ok(())
+}
+
 async fn by_gateway(command: Command, gateway: &Gateway) -> Result<()> {
     let users: Vec<Known> = gateway.get("/api/users").await?;
     match command {
+        Command::Password => {}
         Command::Add { name, admin } => {
             let body = json!({ "username": name, "role": role(admin) });
             let added: Added = gateway.post("/api/users", Some(body)).await?;
@@ -97,6 +117,7 @@ async fn by_gateway(command: Command, gateway: &Gateway) -> Result<()> {
 async fn by_database(command: Command, opened: &Opened) -> Result<()> {
     let users: Vec<Known> = opened.auth.users().await?.into_iter().map(Known::from).collect();
     match command {
+        Command::Password => {}
         Command::Add { name, admin } => {
             let (_, one_time) = opened.auth.add_user(&name, role(admin), None).await?;
             show_password(&one_time.context("no one-time password was made")?.into());

@@ -133,8 +133,10 @@ pub struct NumberCheck {
     pub number: Phone,
     /// Whether an account stands behind it.
     pub on_whatsapp: bool,
-    /// The name WhatsApp verified for a business, when there is one.
+    /// The name in a business account's certificate, when there is one.
     pub verified_name: Option<String>,
+    /// Whether somebody else than the business itself issued that certificate.
+    pub verified: bool,
 }
 
 /// A group the account is a member of.

@@ -248,7 +248,7 @@ impl Keys {
     }
 
     fn readers(&self) -> &Pool {
-        &self.0.0.readers
+        self.0.readers()
     }
 
     async fn between(&self, row: &Row, from: &[u8], to: &[u8]) -> Result<bool, StoreError> {
@@ -309,13 +309,13 @@ impl Keys {
 
     /// Seals the value of the row of `table` whose key is `parts`.
     fn seal(&self, table: &'static str, parts: &[&[u8]], value: &[u8]) -> Vec<u8> {
-        self.0.0.vault.seal(Address { table, column: "value", owner: self.1.as_str(), row: &joined(parts) }, value)
+        self.0.vault().seal(Address { table, column: "value", owner: self.1.as_str(), row: &joined(parts) }, value)
     }
 
     /// Opens what [`Keys::seal`] made.
     fn open(&self, table: &'static str, parts: &[&[u8]], sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         let at = Address { table, column: "value", owner: self.1.as_str(), row: &joined(parts) };
-        self.0.0.vault.unseal(at, sealed).ok_or(StoreError::Sealed("a WhatsApp key"))
+        self.0.vault().unseal(at, sealed).ok_or(StoreError::Sealed("a WhatsApp key"))
     }
 }
 

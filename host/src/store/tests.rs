@@ -45,6 +45,7 @@ fn statements() -> Vec<(&'static str, Sql)> {
         deliveries::STATEMENTS,
         endpoints::STATEMENTS,
         events::STATEMENTS,
+        &keys::statements(),
         sends::STATEMENTS,
         sessions::STATEMENTS,
         settings::STATEMENTS,
@@ -61,6 +62,26 @@ async fn every_statement_prepares() {
         let prepared = on!(at.store.readers(), |db, q| { db.prepare(q(sql).into_sql_str()).await.map(|_| ()) });
         assert!(prepared.is_ok(), "{name}: {prepared:?}");
         assert!(!sql.positional.contains('$'), "{name} for MySQL: {}", sql.positional);
+    }
+}
+
+/// What the engine means to do for a statement, one line a step.
+async fn plan(at: &Fixture, name: &str) -> Vec<String> {
+    let sql = statements().into_iter().find(|(known, _)| *known == name).unwrap().1;
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.numbered));
+    let rows: Vec<(i64, i64, i64, String)> =
+        on!(at.store.readers(), |db, _q| { sqlx::query_as(explain).fetch_all(db).await.unwrap() });
+    rows.into_iter().map(|(.., step)| step).collect()
+}
+
+#[tokio::test]
+async fn the_queues_are_walked_by_index_without_sorting() {
+    let at = Fixture::open().await;
+    for (name, index) in [("DUE", "deliveries_due"), ("NEXT_DUE", "deliveries_due"), ("UNROUTED", "events_unrouted")] {
+        let steps = plan(&at, name).await;
+        assert!(steps.iter().any(|step| step.contains(index)), "{name}: {steps:#?}");
+        assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{name}: {steps:#?}");
+        assert!(!steps.iter().any(|step| step == "SCAN s" || step == "SCAN d"), "{name}: {steps:#?}");
     }
 }
 

@@ -17,6 +17,9 @@ use crate::model::{Chat, Clock, GroupSummary, MessageId, NumberCheck, Outgoing, 
 /// Time a stopping account has to flush and leave; the library bounds its own steps to about 5 s each.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The issuer in a certificate that a business made for itself, with a name of its choice (WhatsApp Business app).
+const SELF_ISSUED: &str = "smb:wa";
+
 /// A running account. Calls may be made concurrently.
 pub struct Account {
     pub(super) client: Arc<Client>,
@@ -94,10 +97,14 @@ impl Account {
         let answers = self.client.contacts().is_on_whatsapp(&[jid]).await.map_err(|error| self.failed(&error))?;
         // A number missing from the answer is not on WhatsApp.
         let found = answers.into_iter().find(|answer| answer.is_registered);
+        let on_whatsapp = found.is_some();
+        let business = found.and_then(|answer| answer.verified_name);
+        let issuer = business.as_ref().and_then(|business| business.issuer.as_deref());
         Ok(NumberCheck {
             number: number.clone(),
-            on_whatsapp: found.is_some(),
-            verified_name: found.and_then(|answer| answer.verified_name).and_then(|verified| verified.name),
+            on_whatsapp,
+            verified: issuer.is_some_and(|issuer| issuer != SELF_ISSUED),
+            verified_name: business.and_then(|business| business.name),
         })
     }
 

@@ -1,9 +1,9 @@
 //! What `DeviceStore` promises: one device, whole again after a load.
 
-use whatsapp_rust::waproto::whatsapp as wa;
+use whatsapp_rust::wacore::store::Device;
 use whatsapp_rust::wacore::store::device::{CachedNoiseCert, CachedServerCertChain};
 use whatsapp_rust::wacore::store::traits::Backend;
-use whatsapp_rust::wacore::store::Device;
+use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::json;
 

@@ -63,7 +63,8 @@ pub(crate) async fn buffers_received_messages_in_batches(b: &dyn Backend) {
     b.delete_pending_inbound_batch(&[]).await.unwrap();
     let long = long_name('m');
     let ids: Vec<&str> = ODD_NAMES.iter().copied().chain([&*long, "x"]).collect();
-    let rows: Vec<_> = ids.iter().map(|id| PendingInboundRow { chat: CHAT, sender: BOB, id, message: id.as_bytes() }).collect();
+    let rows: Vec<_> =
+        ids.iter().map(|id| PendingInboundRow { chat: CHAT, sender: BOB, id, message: id.as_bytes() }).collect();
     b.store_pending_inbound_batch(&rows).await.unwrap();
     for id in &ids {
         let found = b.get_pending_inbound(CHAT, BOB, id).await.unwrap();

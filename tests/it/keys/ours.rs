@@ -124,9 +124,12 @@ async fn a_batch_is_all_or_nothing() {
     keys.put_session("ok-1", b"before").await.unwrap();
     bed.store.close().await;
     let db = raw(&bed.dir.path().join("wagate.db")).await;
-    for (table, column) in
-        [("whatsapp_keys", "name"), ("whatsapp_messages", "message_id"), ("whatsapp_sender_key_devices", "device"), ("whatsapp_lids", "lid")]
-    {
+    for (table, column) in [
+        ("whatsapp_keys", "name"),
+        ("whatsapp_messages", "message_id"),
+        ("whatsapp_sender_key_devices", "device"),
+        ("whatsapp_lids", "lid"),
+    ] {
         let trap = format!(
             "CREATE TRIGGER trap_{table} BEFORE INSERT ON {table} WHEN NEW.{column} = CAST('trap' AS BLOB)
              BEGIN SELECT RAISE(ABORT, 'sprung'); END"
@@ -165,7 +168,8 @@ async fn a_batch_is_all_or_nothing() {
     keys.put_msg_secrets(vec![entry("ok"), entry("trap")]).await.unwrap_err();
     let (chat, sender) = (entry("ok").chat, entry("ok").sender);
     assert_eq!(keys.get_msg_secret(&chat, &sender, "ok").await.unwrap(), None);
-    let row = |id| whatsapp_rust::wacore::store::traits::PendingInboundRow { chat: "c", sender: "s", id, message: b"m" };
+    let row =
+        |id| whatsapp_rust::wacore::store::traits::PendingInboundRow { chat: "c", sender: "s", id, message: b"m" };
     keys.store_pending_inbound_batch(&[row("ok"), row("trap")]).await.unwrap_err();
     assert_eq!(keys.get_pending_inbound("c", "s", "ok").await.unwrap(), None);
     keys.put_sessions_batch(&batch[..2]).await.unwrap();
@@ -337,7 +341,9 @@ async fn a_first_login_and_a_message_are_quick() {
         keys.delete_pending_inbound("chat", "sender", &id).await.unwrap();
     }
     let message = start.elapsed() / 50;
-    println!("812 prekeys stored in {stored:?}, loaded in {loaded:?}; a session put {put:?}; a received message {message:?}");
+    println!(
+        "812 prekeys stored in {stored:?}, loaded in {loaded:?}; a session put {put:?}; a received message {message:?}"
+    );
     assert!(stored < Duration::from_secs(1), "{stored:?}");
     assert!(loaded < Duration::from_secs(1), "{loaded:?}");
 }

@@ -93,7 +93,9 @@ pub(crate) async fn compares_base_keys_of_a_retried_message(b: &dyn Backend) {
     assert!(!b.has_same_base_key("a", "m", b"").await.unwrap(), "nothing stored is not the same as empty");
     b.save_base_key("a", "m", b"\0key").await.unwrap();
     assert!(b.has_same_base_key("a", "m", b"\0key").await.unwrap());
-    for (address, message, key) in [("a", "m", &b"\0ke"[..]), ("a", "M", b"\0key"), ("am", "", b"\0key"), ("", "am", b"\0key")] {
+    for (address, message, key) in
+        [("a", "m", &b"\0ke"[..]), ("a", "M", b"\0key"), ("am", "", b"\0key"), ("", "am", b"\0key")]
+    {
         assert!(!b.has_same_base_key(address, message, key).await.unwrap());
     }
     b.save_base_key("a", "m", b"").await.unwrap();

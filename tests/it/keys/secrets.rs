@@ -50,7 +50,8 @@ pub(crate) async fn an_unknown_message_time_never_replaces_a_known_one(b: &dyn B
 }
 
 pub(crate) async fn deadlines_of_secrets_never_shrink(b: &dyn Backend) {
-    for (id, deadlines) in [("grows", [100, 200]), ("stays", [200, 100]), ("for ever", [100, 0]), ("always", [0, 100])] {
+    for (id, deadlines) in [("grows", [100, 200]), ("stays", [200, 100]), ("for ever", [100, 0]), ("always", [0, 100])]
+    {
         for deadline in deadlines {
             b.put_msg_secrets(vec![entry(id, 1, deadline, 0)]).await.unwrap();
         }

@@ -68,7 +68,10 @@ pub(crate) async fn tells_whether_a_user_has_signal_state(b: &dyn Backend) {
     b.put_session("15551@s.whatsapp.net.0", b"x").await.unwrap();
     b.put_sender_key("1555@s.whatsapp.net", b"another kind").await.unwrap();
     b.put_session("0@1555@x", b"x").await.unwrap();
-    assert!(!b.has_signal_state_for_user("1555").await.unwrap(), "a longer user, another kind and a later @ do not count");
+    assert!(
+        !b.has_signal_state_for_user("1555").await.unwrap(),
+        "a longer user, another kind and a later @ do not count"
+    );
     assert!(b.has_signal_state_for_user("15551").await.unwrap());
     b.put_session("1555:33@lid.0", b"x").await.unwrap();
     assert!(b.has_signal_state_for_user("1555").await.unwrap(), "any device counts");

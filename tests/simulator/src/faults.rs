@@ -69,6 +69,7 @@ pub(crate) struct FaultTable {
     any: AtomicBool,
     aims: Mutex<HashMap<String, Troubles>>,
     passkeys: Mutex<usize>,
+    spent: Mutex<usize>,
     changes: watch::Sender<u64>,
 }
 
@@ -89,6 +90,7 @@ impl Default for FaultTable {
             any: AtomicBool::new(false),
             aims: Mutex::default(),
             passkeys: Mutex::default(),
+            spent: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -148,10 +150,12 @@ impl FaultTable {
 
     /// Whether the next client to be linked is asked for a passkey; uses it up.
     pub(crate) fn takes_passkey(&self) -> bool {
-        let mut left = lock(&self.passkeys);
-        let taken = *left > 0;
-        *left = left.saturating_sub(1);
-        taken
+        use_up(&self.passkeys)
+    }
+
+    /// Whether the next client to be linked finds its references used up; uses it up.
+    pub(crate) fn takes_spent_refs(&self) -> bool {
+        use_up(&self.spent)
     }
 
     fn set(&self, aim: &str, change: impl FnOnce(&mut Troubles)) {
@@ -163,9 +167,17 @@ impl FaultTable {
     fn clear(&self) {
         lock(&self.aims).clear();
         *lock(&self.passkeys) = 0;
+        *lock(&self.spent) = 0;
         self.any.store(false, Ordering::Relaxed);
         self.changes.send_modify(|count| *count += 1);
     }
+}
+
+fn use_up(count: &Mutex<usize>) -> bool {
+    let mut left = lock(count);
+    let taken = *left > 0;
+    *left = left.saturating_sub(1);
+    taken
 }
 
 fn keys(number: &str, device: u16) -> [String; 3] {
@@ -231,6 +243,12 @@ impl Faults {
     /// The next `count` clients to be linked are asked for a passkey instead of showing a QR code.
     pub fn require_passkey(&self, count: usize) {
         *lock(&self.core.faults.passkeys) = count;
+    }
+
+    /// The next `count` clients to be linked are given no references: for them it is as if every QR text had been shown
+    /// and had expired, which takes 160 s otherwise.
+    pub fn spend_refs(&self, count: usize) {
+        *lock(&self.core.faults.spent) = count;
     }
 
     /// Ends all faults.

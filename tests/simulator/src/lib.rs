@@ -8,6 +8,7 @@
 //! phone does; `mailbox` is the offline queue. Invariant: nothing a client sends makes the network panic.
 
 mod account;
+mod admin;
 mod appstate;
 mod devices;
 mod directory;

@@ -73,7 +73,10 @@ impl NewDevice {
             signed: SignedPreKey {
                 id: data.e_skey_id.as_deref().and_then(big_endian).ok_or("signed pre-key id")?,
                 public: data.e_skey_val.filter(|key| key.len() == 32).ok_or("signed pre-key")?,
-                signature: data.e_skey_sig.filter(|signature| signature.len() == 64).ok_or("signed pre-key signature")?,
+                signature: data
+                    .e_skey_sig
+                    .filter(|signature| signature.len() == 64)
+                    .ok_or("signed pre-key signature")?,
             },
         })
     }
@@ -155,9 +158,9 @@ impl QrText {
 }
 
 impl Linking {
-    /// A new unpaired connection.
-    pub(crate) fn new(device: NewDevice, push_name: Option<String>, outlet: Outlet) -> Self {
-        let refs = (0..REFS).map(|number| format!("2@{}{number}", random_hex(16))).collect();
+    /// A new unpaired connection. `spent` gives it no references.
+    pub(crate) fn new(device: NewDevice, push_name: Option<String>, spent: bool, outlet: Outlet) -> Self {
+        let refs = (0..if spent { 0 } else { REFS }).map(|number| format!("2@{}{number}", random_hex(16))).collect();
         Self { refs, device, push_name, outlet, stage: Mutex::new(Stage::Open) }
     }
 
@@ -277,15 +280,18 @@ impl Linking {
         let device = account.next_device();
         let request = random_hex(8);
         let identity = vouch(account, device, &self.device.identity, secret)?;
-        let success = parent("pair-success", [
-            blob("device-identity", identity),
-            NodeBuilder::new("biz").attr("name", account.business.as_deref().unwrap_or_default()).build(),
-            NodeBuilder::new("device")
-                .attr("jid", account.device_jid(Family::Number, device))
-                .attr("lid", account.device_jid(Family::Lid, device))
-                .build(),
-            NodeBuilder::new("platform").attr("name", "android").build(),
-        ]);
+        let success = parent(
+            "pair-success",
+            [
+                blob("device-identity", identity),
+                NodeBuilder::new("biz").attr("name", account.business.as_deref().unwrap_or_default()).build(),
+                NodeBuilder::new("device")
+                    .attr("jid", account.device_jid(Family::Number, device))
+                    .attr("lid", account.device_jid(Family::Lid, device))
+                    .build(),
+                NodeBuilder::new("platform").attr("name", "android").build(),
+            ],
+        );
         post(&self.outlet, pairing_iq(&request, success));
         Ok(Offer { account: Arc::clone(account), device, request, done })
     }
@@ -310,8 +316,8 @@ impl TypedCode {
     /// Unwraps the client's key and wraps a new one of the phone's under `code`. Slow on purpose (PBKDF2, twice).
     pub(crate) fn new(code: &str, wrapped: &[u8]) -> Result<Self, LinkError> {
         use whatsapp_rust::wacore::pair_code::PairCodeUtils;
-        let companion_ephemeral =
-            PairCodeUtils::decrypt_primary_ephemeral_pub(wrapped, code).map_err(|error| LinkError::Key(error.to_string()))?;
+        let companion_ephemeral = PairCodeUtils::decrypt_primary_ephemeral_pub(wrapped, code)
+            .map_err(|error| LinkError::Key(error.to_string()))?;
         let ephemeral = KeyPair::generate(&mut rng());
         let mut public = [0; 32];
         public.copy_from_slice(ephemeral.public_key.public_key_bytes());
@@ -379,7 +385,8 @@ fn agree_on_secret(
     };
     let nonce: &[u8; 12] = nonce.try_into().map_err(key_error)?;
     let mut key = [0; 32];
-    hkdf_sha256_into(&shared, Some(salt), b"link_code_pairing_key_bundle_encryption_key", &mut key).map_err(key_error)?;
+    hkdf_sha256_into(&shared, Some(salt), b"link_code_pairing_key_bundle_encryption_key", &mut key)
+        .map_err(key_error)?;
     let mut opened = Vec::new();
     aes_256_gcm_decrypt(&key, nonce, b"", sealed, &mut opened).map_err(|_| LinkError::WrongCode)?;
     let (Some(identity), Some(random)) = (opened.get(..32), opened.get(64..96)) else {

@@ -136,7 +136,8 @@ impl Mailbox {
 
     /// Queues a stanza for the device and sends it if the device is live.
     pub(crate) fn deliver(&self, node: Node) {
-        let (Some(class), Some(id)) = (Class::parse(&node.tag), node.text("id").map(std::borrow::Cow::into_owned)) else {
+        let (Some(class), Some(id)) = (Class::parse(&node.tag), node.text("id").map(std::borrow::Cow::into_owned))
+        else {
             tracing::error!(tag = %node.tag, "a stanza without class or id cannot be queued");
             return;
         };

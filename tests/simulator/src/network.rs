@@ -20,7 +20,7 @@ use crate::media::MediaStore;
 use crate::phone::Phone;
 use crate::server;
 use crate::wire::certificate::Authority;
-use crate::wire::{NodeContent, Node};
+use crate::wire::{Node, NodeContent};
 
 /// How many different unanswered stanzas are remembered.
 const MOST_UNANSWERED: usize = 1_000;
@@ -77,6 +77,9 @@ pub struct PhoneSpec {
 /// What is needed to make a group.
 #[derive(Debug, Clone, Default)]
 pub struct GroupSpec {
+    /// The id, the part of the JID before `@g.us`; the next free one if there is none. Older groups have the form
+    /// `NUMBER-SECONDS`. An id that is taken replaces that group.
+    pub id: Option<String>,
     /// The name members see.
     pub subject: String,
     /// The description.
@@ -121,6 +124,11 @@ impl Core {
         if unanswered.len() < MOST_UNANSWERED {
             unanswered.push(what);
         }
+    }
+
+    /// The stanzas nobody handled.
+    pub(crate) fn unanswered_stanzas(&self) -> Vec<String> {
+        lock(&self.unanswered).clone()
     }
 
     /// Notes an `<iq>` nobody handled.
@@ -202,7 +210,9 @@ impl Network {
     /// # Panics
     /// If the system's random generator fails.
     pub fn add_phone(&self, name: &str) -> Phone {
-        self.core.add_phone(PhoneSpec { name: name.to_owned(), ..PhoneSpec::default() }).expect("a free number is taken by nobody")
+        self.core
+            .add_phone(PhoneSpec { name: name.to_owned(), ..PhoneSpec::default() })
+            .expect("a free number is taken by nobody")
     }
 
     /// Makes a phone.
@@ -228,17 +238,18 @@ impl Network {
         self.create_group_with(&spec, owner, members)
     }
 
-    /// Makes a group, with a choice of addressing.
+    /// Makes a group, with a choice of id and addressing.
     pub fn create_group_with(&self, spec: &GroupSpec, owner: &Phone, members: &[&Phone]) -> Group {
         let members = members.iter().map(|phone| Arc::clone(&phone.account)).collect();
-        let state = self.core.found_group(Founding {
+        let id = spec.id.clone().unwrap_or_else(|| self.core.directory.free_group());
+        let founding = Founding {
             subject: &spec.subject,
             topic: &spec.topic,
             addressing: spec.addressing,
             creator: &owner.account,
             members,
-        });
-        Group { state }
+        };
+        Group { state: self.core.found_group_as(id, founding) }
     }
 
     /// All groups.
@@ -263,7 +274,7 @@ impl Network {
 
     /// The stanzas nobody handled, as `iq:namespace:type:child` and the like.
     pub fn unanswered(&self) -> Vec<String> {
-        lock(&self.core.unanswered).clone()
+        self.core.unanswered_stanzas()
     }
 
     /// Ends all connections and stops listening.
@@ -293,10 +304,15 @@ impl Core {
         Ok(Phone { core: Arc::clone(self), account })
     }
 
-    /// Makes a group and notifies its members' devices.
+    /// Makes a group with the next free id and notifies its members' devices.
     pub(crate) fn found_group(&self, founding: Founding<'_>) -> Arc<GroupState> {
+        self.found_group_as(self.directory.free_group(), founding)
+    }
+
+    /// Makes a group and notifies its members' devices.
+    pub(crate) fn found_group_as(&self, id: String, founding: Founding<'_>) -> Arc<GroupState> {
         let creator = Arc::clone(founding.creator);
-        let group = Arc::new(GroupState::new(self.directory.free_group(), founding));
+        let group = Arc::new(GroupState::new(id, founding));
         self.directory.enter_group(&group);
         group.announce(&creator, &crate::wire::parent("create", [group.describe()]), &[]);
         group

@@ -20,7 +20,7 @@ use whatsapp_rust::wacore::libsignal::protocol::SignalProtocolError;
 pub use self::handset::{Received, Ticks};
 pub(crate) use self::receive::Incoming;
 pub(crate) use self::retry::RetryRequest;
-use crate::account::{Account, Family};
+use crate::account::{Account, Family, lock};
 use crate::directory::Chat;
 use crate::linking::{LinkError, QrText, TypedCode};
 use crate::network::Core;
@@ -145,13 +145,15 @@ impl Phone {
         let message = self.account.handset.find(&self.chat_jid(&place), id);
         let message = message.ok_or_else(|| PhoneError::UnknownMessage(id.to_owned()))?;
         let number = message.from.split('@').next().unwrap_or_default();
-        let author = self.core.directory.by_number(number).ok_or_else(|| PhoneError::UnknownChat(message.from.clone()))?;
+        let author =
+            self.core.directory.by_number(number).ok_or_else(|| PhoneError::UnknownChat(message.from.clone()))?;
         let ids = [id.to_owned()];
         let place = match &place {
             Chat::Group(group) => Place::Group(group),
             Chat::Person(_) => Place::Direct(self.family()),
         };
-        let report = Report { reader: &self.account, device: 0, ids: &ids, ticks: Ticks::Read, kind: Some("read"), place };
+        let report =
+            Report { reader: &self.account, device: 0, ids: &ids, ticks: Ticks::Read, kind: Some("read"), place };
         report.tell(&author);
         tokio::task::yield_now().await;
         Ok(())
@@ -182,6 +184,13 @@ impl Phone {
     /// Writes from the LID instead of the number from now on, as migrated accounts do.
     pub fn write_from_lid(&self, on: bool) {
         self.account.handset.writes_from_lid.store(on, Ordering::Relaxed);
+    }
+
+    /// Forgets all Signal sessions and sender keys, as after a restored backup: what devices send next cannot be
+    /// read until they send it again.
+    pub async fn lose_sessions(&self) {
+        self.account.handset.keys.lock().await.lose_sessions();
+        lock(&self.account.handset.distributed).clear();
     }
 
     /// Everything received, oldest first (the newest 5,000).

@@ -55,7 +55,10 @@ impl Core {
 
 fn state(account: &Account, family: Family) -> Node {
     let online = account.handset.available.load(Ordering::Relaxed)
-        || account.companions().iter().any(|companion| companion.mailbox.is_connected() && lock(&companion.presence).available);
+        || account
+            .companions()
+            .iter()
+            .any(|companion| companion.mailbox.is_connected() && lock(&companion.presence).available);
     let node = NodeBuilder::new("presence").attr("from", account.jid(family));
     if online { node.build() } else { node.attr("type", "unavailable").attr("last", unix_seconds()).build() }
 }

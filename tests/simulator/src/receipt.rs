@@ -54,9 +54,8 @@ impl Report<'_> {
             Place::Direct(family) => receipt.attr("from", self.reader.device_jid(family, self.device)),
             Place::Group(group) => {
                 let family = group.addressing.family();
-                let receipt = receipt
-                    .attr("from", group.jid())
-                    .attr("participant", self.reader.device_jid(family, self.device));
+                let receipt =
+                    receipt.attr("from", group.jid()).attr("participant", self.reader.device_jid(family, self.device));
                 match family {
                     Family::Lid => receipt.attr("participant_pn", self.reader.jid(Family::Number)),
                     Family::Number => receipt,
@@ -121,14 +120,8 @@ fn pass_on(core: &Core, session: &Session, receipt: &Node, to: &Jid, ids: &[Stri
         Some(group) => Place::Group(group),
         None => Place::Direct(Family::of(to)),
     };
-    let report = Report {
-        reader: &session.account,
-        device: session.companion.id,
-        ids,
-        ticks,
-        kind: kind.as_deref(),
-        place,
-    };
+    let report =
+        Report { reader: &session.account, device: session.companion.id, ids, ticks, kind: kind.as_deref(), place };
     report.tell(&author.account);
 }
 

@@ -16,8 +16,8 @@ use axum::routing::{any, get, post};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
-use crate::media;
 use crate::network::Core;
+use crate::{admin, media};
 
 /// The largest WebSocket message and media upload taken.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
@@ -41,6 +41,7 @@ fn router(core: Arc<Core>) -> Router {
         .route("/ws/chat", any(chat))
         .route("/mms/{kind}/{token}", post(media::upload))
         .route("/v/{bucket}/{file}", get(media::download))
+        .merge(admin::routes())
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .with_state(core)
 }

@@ -11,9 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
 pub(crate) use whatsapp_rust::buffa::{Message as Protobuf, MessageField};
+pub(crate) use whatsapp_rust::wacore_binary::{JidExt, Node, NodeContent};
 pub(crate) use whatsapp_rust::waproto::whatsapp as wa;
 pub(crate) use whatsapp_rust::{Jid, NodeBuilder, Server};
-pub(crate) use whatsapp_rust::wacore_binary::{JidExt, Node, NodeContent};
 
 /// The JID of the server itself, as it stands in `from` of its own stanzas.
 pub(crate) const SERVER: &str = "s.whatsapp.net";

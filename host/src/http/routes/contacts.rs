@@ -33,10 +33,10 @@ pub(in crate::http) struct NumberAnswer {
     /// Whether an account stands behind it.
     #[schema(example = true)]
     on_whatsapp: bool,
-    /// Whether WhatsApp verified a business name for it.
+    /// Whether WhatsApp stands behind the business name; not for a name the business chose itself.
     #[schema(example = false)]
     verified: bool,
-    /// That name; empty when there is none.
+    /// The name of a business account; empty when there is none.
     #[schema(example = "Business Name")]
     verified_name: String,
 }
@@ -122,7 +122,7 @@ impl From<NumberCheck> for NumberAnswer {
             success: true,
             number: check.number.to_string(),
             on_whatsapp: check.on_whatsapp,
-            verified: check.verified_name.is_some(),
+            verified: check.verified,
             verified_name: check.verified_name.unwrap_or_default(),
         }
     }
@@ -152,10 +152,13 @@ mod tests {
     #[test]
     fn a_number_check_is_the_guides() {
         let number: Phone = "6281381393739".parse().unwrap();
-        let check = NumberCheck { number, on_whatsapp: true, verified_name: None };
+        let name = Some("Business Name".to_owned());
+        let check = NumberCheck { number, on_whatsapp: true, verified: false, verified_name: name };
         let expected = json!({ "success": true, "number": "6281381393739", "on_whatsapp": true, "verified": false,
-                               "verified_name": "" });
-        assert_eq!(serde_json::to_value(NumberAnswer::from(check)).unwrap(), expected);
+                               "verified_name": "Business Name" });
+        assert_eq!(serde_json::to_value(NumberAnswer::from(check.clone())).unwrap(), expected);
+        let nameless = NumberAnswer::from(NumberCheck { verified_name: None, ..check });
+        assert_eq!(serde_json::to_value(nameless).unwrap()["verified_name"], "");
     }
 
     #[test]

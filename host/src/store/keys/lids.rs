@@ -55,9 +55,8 @@ impl Keys {
 
     /// Every mapping, in the order they were stored.
     pub async fn lids(&self) -> Result<Vec<Lid>, StoreError> {
-        let rows: Vec<Columns> = on!(self.readers(), |db, q| {
-            sqlx::query_as(q(LIST)).bind(self.1.as_str()).fetch_all(db).await?
-        });
+        let rows: Vec<Columns> =
+            on!(self.readers(), |db, q| { sqlx::query_as(q(LIST)).bind(self.1.as_str()).fetch_all(db).await? });
         rows.into_iter().map(mapping).collect()
     }
 

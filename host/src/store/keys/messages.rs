@@ -146,9 +146,8 @@ impl Keys {
 
     /// Stores secrets: all of them or none.
     pub async fn put_secrets(&self, secrets: &[Secret<'_>]) -> Result<(), StoreError> {
-        let row = |secret: &Secret<'_>| {
-            self.message(SECRET, secret.of, secret.secret, secret.expires_at, secret.message_at)
-        };
+        let row =
+            |secret: &Secret<'_>| self.message(SECRET, secret.of, secret.secret, secret.expires_at, secret.message_at);
         self.write_messages(MERGE, secrets.iter().map(row).collect()).await
     }
 
@@ -163,7 +162,7 @@ impl Keys {
     }
 
     fn now(&self) -> i64 {
-        self.0.0.clock.now().seconds()
+        self.0.clock().now().seconds()
     }
 
     async fn get_message(&self, kind: &'static str, of: MessageKey<'_>) -> Result<Option<(Vec<u8>, i64)>, StoreError> {

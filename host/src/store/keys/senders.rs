@@ -62,7 +62,9 @@ impl Keys {
         let session = self.1.clone();
         let work = self.0.write(move |tx| {
             Box::pin(async move {
-                on!(tx, |db, q| { sqlx::query(q(WIPE_SENDERS)).bind(session.as_str()).execute(db).await?; });
+                on!(tx, |db, q| {
+                    sqlx::query(q(WIPE_SENDERS)).bind(session.as_str()).execute(db).await?;
+                });
                 Ok(())
             })
         });

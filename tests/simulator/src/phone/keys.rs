@@ -8,12 +8,12 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use whatsapp_rust::wacore::libsignal::protocol::{
-    CiphertextMessage, CiphertextMessageType, DeviceId, Direction, GenericSignedPreKey as _, IdentityChange, IdentityKey, IdentityKeyPair,
-    IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord, PreKeySignalMessage, PreKeyStore,
-    ProtocolAddress, SenderKeyDistributionMessage, SenderKeyName, SenderKeyRecord, SenderKeyStore, SessionRecord,
-    SessionStore, SignalMessage, SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord, SignedPreKeyStore,
-    Timestamp, UsePQRatchet, create_sender_key_distribution_message, group_decrypt, group_encrypt, message_decrypt,
-    message_encrypt, process_prekey_bundle, process_sender_key_distribution_message,
+    CiphertextMessage, CiphertextMessageType, DeviceId, Direction, GenericSignedPreKey as _, IdentityChange,
+    IdentityKey, IdentityKeyPair, IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord, PreKeySignalMessage,
+    PreKeyStore, ProtocolAddress, SenderKeyDistributionMessage, SenderKeyName, SenderKeyRecord, SenderKeyStore,
+    SessionRecord, SessionStore, SignalMessage, SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord,
+    SignedPreKeyStore, Timestamp, UsePQRatchet, create_sender_key_distribution_message, group_decrypt, group_encrypt,
+    message_decrypt, message_encrypt, process_prekey_bundle, process_sender_key_distribution_message,
 };
 
 use crate::wire::rng;
@@ -85,12 +85,8 @@ impl Keys {
         let signed_pair = KeyPair::generate(&mut rng());
         let signature =
             identity.private_key().calculate_signature(&signed_pair.public_key.serialize(), &mut rng())?.to_vec();
-        let record = SignedPreKeyRecord::new(
-            SIGNED_PRE_KEY.into(),
-            Timestamp::from_epoch_millis(1),
-            &signed_pair,
-            &signature,
-        );
+        let record =
+            SignedPreKeyRecord::new(SIGNED_PRE_KEY.into(), Timestamp::from_epoch_millis(1), &signed_pair, &signature);
         Ok(Self {
             identity: Identity { pair: identity, registration, known: HashMap::new() },
             sessions: Sessions::default(),
@@ -127,21 +123,20 @@ impl Keys {
 
     /// Starts a session from a device's bundle, replacing an older one.
     pub(crate) async fn establish(&mut self, remote: &ProtocolAddress, bundle: &PreKeyBundle) -> Signal<()> {
-        process_prekey_bundle(
-            remote,
-            &mut self.sessions,
-            &mut self.identity,
-            bundle,
-            &mut rng(),
-            UsePQRatchet::No,
-        )
-        .await
-        .map(drop)
+        process_prekey_bundle(remote, &mut self.sessions, &mut self.identity, bundle, &mut rng(), UsePQRatchet::No)
+            .await
+            .map(drop)
     }
 
     /// Drops the session with a device.
     pub(crate) fn forget(&mut self, remote: &ProtocolAddress) {
         self.sessions.0.remove(remote.as_str());
+    }
+
+    /// Drops all sessions and sender keys.
+    pub(crate) fn lose_sessions(&mut self) {
+        self.sessions.0.clear();
+        self.senders.0.clear();
     }
 
     /// Encrypts for a device with which a session exists.
@@ -282,7 +277,11 @@ struct Signed(SignedPreKeyRecord);
 #[async_trait]
 impl SignedPreKeyStore for Signed {
     async fn get_signed_pre_key(&self, id: SignedPreKeyId) -> Signal<SignedPreKeyRecord> {
-        if u32::from(id) == SIGNED_PRE_KEY { Ok(self.0.clone()) } else { Err(SignalProtocolError::InvalidSignedPreKeyId) }
+        if u32::from(id) == SIGNED_PRE_KEY {
+            Ok(self.0.clone())
+        } else {
+            Err(SignalProtocolError::InvalidSignedPreKeyId)
+        }
     }
 
     async fn save_signed_pre_key(&mut self, _: SignedPreKeyId, record: &SignedPreKeyRecord) -> Signal<()> {

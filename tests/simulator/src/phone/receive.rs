@@ -91,7 +91,8 @@ impl Phone {
             return;
         }
         message.sender_key_distribution_message.take();
-        if message == (wa::Message { message_context_info: message.message_context_info.clone(), ..Default::default() }) {
+        if message == (wa::Message { message_context_info: message.message_context_info.clone(), ..Default::default() })
+        {
             return;
         }
         let from_me = incoming.sender.account.number == self.account.number;

@@ -117,10 +117,8 @@ impl Phone {
 
 /// The `<keys>` of a retry receipt: what a session with this phone is started from.
 fn keys_node(bundle: &PreKeyBundle) -> Result<Node, SignalProtocolError> {
-    let mut children = vec![
-        blob("type", [5]),
-        blob("identity", bundle.identity_key()?.public_key().public_key_bytes().to_vec()),
-    ];
+    let mut children =
+        vec![blob("type", [5]), blob("identity", bundle.identity_key()?.public_key().public_key_bytes().to_vec())];
     if let (Some(id), Some(public)) = (bundle.pre_key_id()?, bundle.pre_key_public()?) {
         children.push(OneTimePreKeyNode::new(id.into(), public.public_key_bytes().to_vec()).into_node());
     }

@@ -83,7 +83,13 @@ impl Phone {
         }
         drop(keys);
         if !to_self {
-            self.hand_over(to, id, &self.account.jid(Family::Number).to_string(), &message, Place::Direct(self.family()));
+            self.hand_over(
+                to,
+                id,
+                &self.account.jid(Family::Number).to_string(),
+                &message,
+                Place::Direct(self.family()),
+            );
         }
         Ok(())
     }
@@ -97,7 +103,9 @@ impl Phone {
         let members = group.members();
         let devices: Vec<(Arc<Account>, Arc<Companion>)> = members
             .iter()
-            .flat_map(|member| member.account.companions().into_iter().map(|device| (Arc::clone(&member.account), device)))
+            .flat_map(|member| {
+                member.account.companions().into_iter().map(|device| (Arc::clone(&member.account), device))
+            })
             .collect();
         let own = address(self.number(), 0);
         let mut keys = self.account.handset.keys.lock().await;

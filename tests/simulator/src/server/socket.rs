@@ -121,7 +121,7 @@ async fn shake_hands(core: &Core, wire: &mut Wire) -> Result<Option<Channel>, So
 fn admit(core: &Arc<Core>, payload: wa::ClientPayload, outlet: Outlet) -> Result<Option<Peer>, SocketError> {
     if let Some(registration) = payload.device_pairing_data.into_option() {
         let device = NewDevice::parse(registration).map_err(SocketError::Payload)?;
-        let linking = Arc::new(Linking::new(device, payload.push_name, outlet));
+        let linking = Arc::new(Linking::new(device, payload.push_name, core.faults.takes_spent_refs(), outlet));
         core.directory.offer_linking(&linking);
         post(&linking.outlet, linking.invitation());
         if core.faults.takes_passkey() {

@@ -79,7 +79,9 @@ mod tests {
         let chain = wa::CertChain::decode_from_slice(&authority.chain).unwrap();
         let (leaf, intermediate) = (chain.leaf.into_option().unwrap(), chain.intermediate.into_option().unwrap());
         let root = PublicKey::from_djb_public_key_bytes(&authority.root_key()).unwrap();
-        assert!(root.verify_signature(intermediate.details.as_ref().unwrap(), intermediate.signature.as_ref().unwrap()));
+        assert!(
+            root.verify_signature(intermediate.details.as_ref().unwrap(), intermediate.signature.as_ref().unwrap())
+        );
 
         let details = Details::decode_from_slice(intermediate.details.as_ref().unwrap()).unwrap();
         let issuer = PublicKey::from_djb_public_key_bytes(&details.key.unwrap()).unwrap();

@@ -83,7 +83,9 @@ impl Authority {
         match (hello.r#static, hello.payload) {
             (Some(identity), Some(payload)) => match self.read_ik(&client, &identity, &payload) {
                 Ok(read) => self.accept_ik(&client, read),
-                Err(HandshakeError::Failed(_) | HandshakeError::Noise(_)) => self.offer_xx(&client, Pattern::XxFallback),
+                Err(HandshakeError::Failed(_) | HandshakeError::Noise(_)) => {
+                    self.offer_xx(&client, Pattern::XxFallback)
+                }
                 Err(other) => Err(other),
             },
             _ => self.offer_xx(&client, Pattern::Xx),

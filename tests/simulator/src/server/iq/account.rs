@@ -25,7 +25,8 @@ const PRIVACY: [(&str, &str); 9] = [
 pub(super) fn answer(core: &Core, session: &Session, iq: &Node, namespace: &str, kind: &str) -> Option<Node> {
     match (namespace, kind) {
         ("abt", "get") => {
-            let props = NodeBuilder::new("props").attr("protocol", "1").attr("hash", "simulated").attr("refresh", "86400");
+            let props =
+                NodeBuilder::new("props").attr("protocol", "1").attr("hash", "simulated").attr("refresh", "86400");
             Some(result_of(iq).children([props.build()]).build())
         }
         ("w", "get") if iq.child("props").is_some() => {
@@ -50,7 +51,8 @@ pub(super) fn answer(core: &Core, session: &Session, iq: &Node, namespace: &str,
 }
 
 fn privacy(iq: &Node) -> Node {
-    let categories = PRIVACY.map(|(name, value)| NodeBuilder::new("category").attr("name", name).attr("value", value).build());
+    let categories =
+        PRIVACY.map(|(name, value)| NodeBuilder::new("category").attr("name", name).attr("value", value).build());
     result_of(iq).children([parent("privacy", categories)]).build()
 }
 
@@ -94,7 +96,9 @@ pub(super) fn settings(session: &Session, iq: &Node) -> Node {
     if !changed.is_empty() {
         let collections: Vec<Node> = changed
             .iter()
-            .map(|(name, version)| NodeBuilder::new("collection").attr("name", name.as_str()).attr("version", *version).build())
+            .map(|(name, version)| {
+                NodeBuilder::new("collection").attr("name", name.as_str()).attr("version", *version).build()
+            })
             .collect();
         for companion in session.account.companions() {
             if companion.id != session.companion.id {

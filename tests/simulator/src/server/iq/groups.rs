@@ -49,7 +49,8 @@ pub(super) fn set(core: &Core, session: &Session, iq: &Node) -> Option<Node> {
             let subject = command.content_as_string().unwrap_or_default().to_string();
             group.set_subject(subject.clone());
             let owner = author.jid(group.addressing.family());
-            let action = NodeBuilder::new("subject").attr("subject", subject).attr("s_t", unix_seconds()).attr("s_o", owner);
+            let action =
+                NodeBuilder::new("subject").attr("subject", subject).attr("s_t", unix_seconds()).attr("s_o", owner);
             group.announce(author, &action.build(), &[]);
         }
         "description" => {

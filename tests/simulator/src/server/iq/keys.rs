@@ -79,14 +79,18 @@ fn digest(session: &Session, iq: &Node) -> Node {
     let publics: Vec<&[u8]> = keys.one_time.iter().map(|(_, public)| public.as_slice()).collect();
     let hash = compute_key_bundle_digest(&companion.identity, &keys.signed.public, &keys.signed.signature, &publics);
     let ids = keys.one_time.iter().map(|(id, _)| blob("id", short(*id)));
-    let digest = parent("digest", [
-        blob("registration", companion.registration.to_be_bytes()),
-        blob("type", [5]),
-        blob("identity", companion.identity),
-        SignedPreKeyNode::new(keys.signed.id, keys.signed.public.clone(), keys.signed.signature.clone()).into_node(),
-        parent("list", ids),
-        blob("hash", hash),
-    ]);
+    let digest = parent(
+        "digest",
+        [
+            blob("registration", companion.registration.to_be_bytes()),
+            blob("type", [5]),
+            blob("identity", companion.identity),
+            SignedPreKeyNode::new(keys.signed.id, keys.signed.public.clone(), keys.signed.signature.clone())
+                .into_node(),
+            parent("list", ids),
+            blob("hash", hash),
+        ],
+    );
     result_of(iq).children([digest]).build()
 }
 

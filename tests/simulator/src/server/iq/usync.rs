@@ -25,7 +25,8 @@ pub(super) fn answer(core: &Core, session: &Session, iq: &Node) -> Node {
         Some(NodeBuilder::new("user").attr("jid", jid).children(known).build())
     });
     let users: Vec<Node> = users.collect();
-    let result = parent("result", protocols.iter().map(|protocol| NodeBuilder::new_dynamic((*protocol).to_owned()).build()));
+    let result =
+        parent("result", protocols.iter().map(|protocol| NodeBuilder::new_dynamic((*protocol).to_owned()).build()));
     let answer = NodeBuilder::new("usync")
         .attr("sid", usync.text("sid").unwrap_or_default().as_ref())
         .attr("index", "0")
@@ -92,4 +93,3 @@ fn verified_name(name: &str) -> Node {
     }
     node
 }
-

@@ -1,0 +1,78 @@
+//! How fast messages come in: stored and acknowledged per second over 50 sessions, and the way from a phone's send to
+//! the webhook at 100 messages a second. Gateway and simulator run in processes of their own, on the same cores.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
+use tempfile::TempDir;
+use tokio::time::sleep;
+use wagate_tests::figures::{figure, ms, quantile};
+use wagate_tests::process::{Setup, demo_binary};
+use wagate_tests::receiver::{Receiver, Recorded};
+use wagate_tests::simulator::Simulator;
+
+const SESSIONS: usize = 50;
+const WRITERS: usize = 10;
+/// Messages of the throughput part, all writers together.
+const FLOOD: usize = 10_000;
+/// Messages of the latency part, at [`PACE`] a second.
+const PACED: usize = 2_000;
+const PACE: u32 = 100;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let simulator = Simulator::start().await?;
+    let receiver = Receiver::start().await?;
+    let data = TempDir::new()?;
+    let gateway = Setup::new(&demo_binary()?, data.path(), &simulator.ws_url())?.start().await?;
+    let api = gateway.login().await?;
+    let numbers = simulator.phones(SESSIONS + WRITERS).await?;
+    let (accounts, writers) = numbers.split_at(SESSIONS);
+    simulator.link_all(&api, accounts, Some(&receiver.url())).await?;
+    // First contact costs a key exchange each; it is not what is measured.
+    for writer in writers {
+        simulator.write(writer, accounts, SESSIONS, None).await?;
+    }
+    let mut expected = SESSIONS * WRITERS;
+    receiver.wait_for(expected, Duration::from_secs(60)).await?;
+
+    let per_s = flood(&simulator, writers, accounts).await?;
+    expected += FLOOD;
+    receiver.wait_for(expected, Duration::from_secs(120)).await?;
+    sleep(Duration::from_secs(2)).await;
+
+    let anchor = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
+    let writer = writers.first().context("no writer")?;
+    simulator.write(writer, accounts, PACED, Some(PACE)).await?;
+    expected += PACED;
+    let requests = receiver.wait_for(expected, Duration::from_secs(60)).await?;
+    let paced = requests.get(expected - PACED..).context("too few webhooks")?;
+    let mut latencies = paced.iter().map(|request| latency(request, anchor)).collect::<Result<Vec<_>>>()?;
+
+    figure("inbound.stored_per_s", format!("{per_s:.0}"), "messages/s");
+    figure("inbound.p50_ms", ms(quantile(&mut latencies, 0.50)), "ms");
+    figure("inbound.p99_ms", ms(quantile(&mut latencies, 0.99)), "ms");
+    Ok(())
+}
+
+/// Everybody writes as fast as it goes; it ends when the last message is acknowledged.
+async fn flood(simulator: &Simulator, writers: &[String], accounts: &[String]) -> Result<f64> {
+    let began = Instant::now();
+    try_join_all(writers.iter().map(|writer| simulator.write(writer, accounts, FLOOD / WRITERS, None))).await?;
+    while simulator.unacked().await? > 0 {
+        ensure!(began.elapsed() < Duration::from_secs(300), "messages stayed unacknowledged");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let messages = u32::try_from(FLOOD)?;
+    Ok(f64::from(messages) / began.elapsed().as_secs_f64())
+}
+
+/// From the moment the phone made the message (its last word, Unix milliseconds) to the webhook's arrival.
+fn latency(request: &Recorded, (instant, unix): (Instant, Duration)) -> Result<Duration> {
+    let body = request.json()?;
+    let text = body["message"]["message"].as_str().context("no text")?;
+    let made: u64 = text.rsplit(' ').next().context("no time")?.parse()?;
+    let arrived = unix + request.at.duration_since(instant);
+    Ok(arrived.saturating_sub(Duration::from_millis(made)))
+}

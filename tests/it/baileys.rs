@@ -1,0 +1,111 @@
+//! Conformance: Baileys, a client nobody here wrote, links to the simulated network and exchanges messages.
+//!
+//! The driver is `tests/baileys/link.mjs`; its packages are installed with `npm ci` when they are missing.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use wagate_simulator::{Network, NetworkConfig, Phone, Ticks};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Baileys client in a process of its own.
+struct Baileys {
+    _process: Child,
+    commands: ChildStdin,
+    events: Lines<BufReader<ChildStdout>>,
+}
+
+impl Baileys {
+    async fn start(network: &Network) -> Self {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("baileys");
+        if !folder.join("node_modules/baileys").exists() {
+            let installed = Command::new("npm").arg("ci").current_dir(&folder).status().await.unwrap();
+            assert!(installed.success(), "npm ci failed");
+        }
+        let mut process = Command::new("node")
+            .arg("link.mjs")
+            .arg(network.ws_url())
+            .current_dir(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let commands = process.stdin.take().unwrap();
+        let events = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { _process: process, commands, events }
+    }
+
+    async fn command(&mut self, command: Value) {
+        self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+    }
+
+    /// Waits for an event of this name for which `wanted` holds.
+    async fn wait(&mut self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let wait = async {
+            loop {
+                let line = self.events.next_line().await.unwrap().expect("Baileys is alive");
+                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+                assert_ne!(event["event"], "error", "Baileys failed: {event}");
+                if event["event"] == name && wanted(&event) {
+                    return event;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("Baileys did not emit {name}"))
+    }
+
+    async fn link(&mut self, phone: &Phone) {
+        let qr = self.wait("qr", |_| true).await;
+        phone.scan(qr["qr"].as_str().unwrap()).await.unwrap();
+        let open = self.wait("open", |_| true).await;
+        assert!(open["id"].as_str().unwrap().starts_with(phone.number()), "{open}");
+    }
+
+    async fn send(&mut self, to: &str, text: &str) -> String {
+        self.command(json!({ "cmd": "send", "to": to, "text": text })).await;
+        self.wait("sent", |_| true).await["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn message(&mut self, text: &str) -> Value {
+        self.wait("message", |event| event["text"] == text).await
+    }
+}
+
+#[tokio::test]
+async fn baileys_links_and_exchanges_messages() {
+    let network = Network::start(NetworkConfig::default()).await.unwrap();
+    let [ada, ben] = ["Ada", "Ben"].map(|name| network.add_phone(name));
+    let mut baileys = Baileys::start(&network).await;
+    baileys.link(&ada).await;
+
+    let id = baileys.send(ben.number(), "hello Ben").await;
+    let received = ben.wait_for(PATIENCE, |message| message.id == id).await.unwrap();
+    assert_eq!((received.text.as_deref(), received.from), (Some("hello Ben"), ada.jid()));
+
+    let id = ben.send_text(ada.number(), "hello Ada").await.unwrap();
+    assert_eq!(baileys.message("hello Ada").await["chat"], ben.jid());
+    assert_eq!(ben.ticks(&id), Ticks::Delivered);
+
+    baileys.command(json!({ "cmd": "check", "number": ben.number() })).await;
+    assert_eq!(baileys.wait("checked", |_| true).await["exists"], true);
+
+    let group = network.create_group("Club", "We meet", &ben, &[&ada]);
+    baileys.command(json!({ "cmd": "groups" })).await;
+    let groups = baileys.wait("groups", |_| true).await;
+    assert_eq!((&groups["groups"][0]["subject"], &groups["groups"][0]["desc"]), (&json!("Club"), &json!("We meet")));
+
+    let id = baileys.send(&group.jid(), "hello all").await;
+    let received = ben.wait_for(PATIENCE, |message| message.id == id).await.unwrap();
+    assert_eq!((received.text.as_deref(), received.chat), (Some("hello all"), group.jid()));
+    ben.send_text(&group.jid(), "welcome").await.unwrap();
+    assert_eq!(baileys.message("welcome").await["chat"], group.jid());
+
+    baileys.command(json!({ "cmd": "quit" })).await;
+    assert_eq!(network.unanswered(), Vec::<String>::new());
+}

@@ -1,0 +1,1 @@
+tell({ stats: await monitorSessions(), logged, intervals });

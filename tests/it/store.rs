@@ -1,0 +1,93 @@
+//! The store through its public face, on real files.
+
+mod accounts;
+mod arrivals;
+mod deliveries;
+mod file;
+mod load;
+mod refusals;
+mod scope;
+mod sends;
+
+use std::path::PathBuf;
+
+use sqlx::{Connection, SqliteConnection};
+use tempfile::TempDir;
+use wagate::app::tasks::Tasks;
+use wagate::config::{DatabaseConfig, VaultConfig};
+use wagate::model::{
+    Clock, Incoming, MessageId, MessageKind, Millis, Role, Scope, Session, SessionId, UserId, WebhookUrl,
+};
+use wagate::store::{Store, StoreError, Vault};
+
+const START: Millis = Millis(1_700_000_000_000);
+
+/// A directory with a database in it, and the clock it is opened under.
+struct Place {
+    directory: TempDir,
+    clock: Clock,
+    tasks: Tasks,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory, clock: Clock::manual(START), tasks: Tasks::new() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("data/wagate.db")
+    }
+
+    async fn open(&self) -> Store {
+        self.try_open("master.key").await.unwrap()
+    }
+
+    /// Opens under the key in this file, made when it is missing.
+    async fn try_open(&self, key: &str) -> Result<Store, StoreError> {
+        let config = VaultConfig { master_key: None, key_file: self.directory.path().join(key) };
+        let vault = Vault::open(&config).unwrap();
+        Store::open(&DatabaseConfig::Sqlite { path: self.path() }, vault, self.clock.clone(), &self.tasks).await
+    }
+
+    /// The file behind the store's back. Only while the store is closed.
+    async fn raw(&self) -> SqliteConnection {
+        SqliteConnection::connect(&format!("sqlite://{}", self.path().display())).await.unwrap()
+    }
+}
+
+async fn user(store: &Store, name: &str) -> UserId {
+    store.users().add(name, Role::User, "$argon2id$…", false).await.unwrap().id
+}
+
+/// A session of `owner`, with a webhook.
+async fn session(store: &Store, owner: UserId, id: &str) -> Session {
+    let sessions = store.sessions(Scope::of(owner));
+    sessions.create(owner, id.parse().unwrap(), "Shop", Some(&hook("https://example.org/hook"))).await.unwrap()
+}
+
+/// One user with one session, and that session's id.
+async fn shop(store: &Store) -> (Scope, SessionId) {
+    let owner = user(store, "ann").await;
+    (Scope::of(owner), session(store, owner, "ses_shop").await.id)
+}
+
+fn hook(url: &str) -> WebhookUrl {
+    url.parse().unwrap()
+}
+
+fn message(id: impl Into<String>) -> Incoming {
+    Incoming {
+        id: MessageId::from(id.into()),
+        kind: MessageKind::Text,
+        chat: "6281381393739".parse().unwrap(),
+        sender: "6281381393739".parse().unwrap(),
+        sender_alt: Some("100000000000001@lid".parse().unwrap()),
+        to: "6282260790996".parse().unwrap(),
+        from_me: false,
+        text: Some("Hello!".to_owned()),
+        push_name: Some("Budi".to_owned()),
+        sent_at: Millis(1_643_723_400_000),
+        backfill: false,
+    }
+}

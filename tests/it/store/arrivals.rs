@@ -1,0 +1,113 @@
+//! Station one and two: what is received, what is new, what is routed.
+
+use futures_util::future::join_all;
+use wagate::model::{Incoming, MessageId, MessageKind, Scope, SessionId};
+use wagate::store::events::NewDelivery;
+
+use super::{Place, message, session, shop};
+
+#[tokio::test]
+async fn a_message_is_new_once_for_each_of_its_five_parts() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let other = session(&store, scope.user().unwrap(), "ses_other").await.id;
+    let first = message("3EB0AA");
+    let variants = [
+        first.clone(),
+        Incoming { id: MessageId::from("3EB0AB".to_owned()), ..first.clone() },
+        Incoming { chat: "120363302171476233@g.us".parse().unwrap(), ..first.clone() },
+        Incoming { sender: "6281381393740".parse().unwrap(), ..first.clone() },
+        Incoming { kind: MessageKind::Edit, ..first.clone() },
+    ];
+    let events = store.events(scope);
+    let stored = events.receive(&id, &variants).await.unwrap();
+    assert_eq!(stored.iter().map(|event| &event.message).collect::<Vec<_>>(), variants.iter().collect::<Vec<_>>());
+    assert!(stored.is_sorted_by(|a, b| a.id < b.id));
+
+    let changed = Incoming { text: Some("redelivered differently".to_owned()), backfill: true, ..first.clone() };
+    assert!(events.receive(&id, &[changed]).await.unwrap().is_empty());
+    let mixed = [first.clone(), message("3EB0FF"), message("3EB0FF")];
+    assert_eq!(events.receive(&id, &mixed).await.unwrap().len(), 1, "only the one new message, once");
+    assert_eq!(events.receive(&other, &[first]).await.unwrap().len(), 1, "another session has its own");
+    assert!(events.receive(&id, &[]).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_receivers_at_once_exactly_one_finds_a_message_new() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let batch: Vec<_> = (0..20).map(|n| message(format!("m{n}"))).collect();
+    let events = store.events(scope);
+    let answers = join_all((0..50).map(|_| events.receive(&id, &batch))).await;
+    let found: usize = answers.into_iter().map(|answer| answer.unwrap().len()).sum();
+    assert_eq!(found, batch.len());
+    assert_eq!(events.unrouted(None, 1000).await.unwrap().len(), batch.len());
+}
+
+#[tokio::test]
+async fn nothing_is_received_for_a_session_that_is_not_there() {
+    let place = Place::new();
+    let store = place.open().await;
+    let gone: SessionId = "gone".parse().unwrap();
+    assert!(store.events(Scope::gateway()).receive(&gone, &[message("x")]).await.is_err());
+}
+
+#[tokio::test]
+async fn text_of_any_kind_survives() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let texts =
+        ["", "\0", "a\0b", "👩‍👩‍👧‍👦 ﷽ \u{202e}", "'; DROP TABLE events; --", "\u{10ffff}\u{fffd}\r\n\t", "$1 ? :x @y"];
+    let mut batch: Vec<Incoming> = Vec::new();
+    for text in texts.into_iter().map(ToOwned::to_owned).chain(["é".repeat(32 * 1024)]) {
+        batch.push(Incoming { text: Some(text.clone()), push_name: Some(text.clone()), ..message(text) });
+    }
+    batch.push(Incoming { text: None, push_name: None, sender_alt: None, ..message("none") });
+    let stored = store.events(scope).receive(&id, &batch).await.unwrap();
+    assert_eq!(stored.len(), batch.len());
+    assert!(store.events(scope).receive(&id, &batch).await.unwrap().is_empty());
+    let read = store.events(scope).unrouted(None, 100).await.unwrap();
+    assert_eq!(read, stored);
+    assert_eq!(read.into_iter().map(|event| event.message).collect::<Vec<_>>(), batch);
+}
+
+#[tokio::test]
+async fn unrouted_events_come_in_order_page_by_page() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let events = store.events(scope);
+    let batch: Vec<_> = (0..10).map(|n| message(format!("m{n}"))).collect();
+    let stored = events.receive(&id, &batch).await.unwrap();
+    assert!(events.route(&stored[1].id, &[]).await.unwrap());
+
+    let page = events.unrouted(None, 3).await.unwrap();
+    assert_eq!(page, [stored[0].clone(), stored[2].clone(), stored[3].clone()]);
+    let rest = events.unrouted(Some(&page[2].id), 100).await.unwrap();
+    assert_eq!(rest, stored[4..]);
+    assert_eq!(events.get(&stored[1].id).await.unwrap().as_ref(), Some(&stored[1]));
+    assert_eq!(events.get(&"evt_none".parse().unwrap()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_event_is_routed_once_and_only_to_its_own_sessions_endpoints() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let other = session(&store, scope.user().unwrap(), "ses_other").await.id;
+    let (events, deliveries) = (store.events(scope), store.deliveries(scope));
+    let mine = deliveries.endpoints(&id).await.unwrap().remove(0).id;
+    let theirs = deliveries.endpoints(&other).await.unwrap().remove(0).id;
+    let event = events.receive(&id, &[message("m")]).await.unwrap().remove(0).id;
+    let to = |endpoint| NewDelivery { endpoint, body: "{}".to_owned() };
+
+    let plan = [to(mine.clone()), to(theirs), to("end_gone".parse().unwrap())];
+    let (first, second) = tokio::join!(events.route(&event, &plan), events.route(&event, &plan));
+    assert!(first.unwrap() != second.unwrap(), "one of them routed it");
+    assert_eq!(deliveries.list(&id, 10).await.unwrap().len(), 1);
+    assert!(deliveries.list(&other, 10).await.unwrap().is_empty());
+    assert!(events.unrouted(None, 10).await.unwrap().is_empty());
+}
