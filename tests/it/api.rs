@@ -40,6 +40,8 @@ struct Site {
     http: reqwest::Client,
     clock: Clock,
     tasks: Tasks,
+    /// The store's own, because its writer ends last.
+    writer: Tasks,
     store: Store,
     sessions: Sessions,
     first_password: Option<OneTimePassword>,
@@ -71,10 +73,10 @@ impl Site {
         change(&mut settings);
         let Settings { http, auth, demo, dir } = settings;
         let clock = Clock::manual(Millis(1_700_000_000_000));
-        let tasks = Tasks::new();
+        let (tasks, writer) = (Tasks::new(), Tasks::new());
         let vault = Vault::open(&VaultConfig { master_key: None, key_file: dir.path().join("master.key") })?;
         let database = DatabaseConfig::Sqlite { path: dir.path().join("wagate.db") };
-        let store = Store::open(&database, vault, clock.clone(), &tasks).await?;
+        let store = Store::open(&database, vault, clock.clone(), &writer).await?;
         let webhook = WebhookConfig { timeout: Duration::from_secs(5), concurrency: 4, allow: Vec::new() };
         let egress = Egress::new(&webhook, false)?;
         let whatsapp = Whatsapp::new(
@@ -101,14 +103,15 @@ impl Site {
         };
         let address = Server::bind(parts, &tasks)?.addr();
         let base = format!("http://{address}");
-        Ok(Self { base, address, http: client()?, clock, tasks, store, sessions, first_password, dir })
+        Ok(Self { base, address, http: client()?, clock, tasks, writer, store, sessions, first_password, dir })
     }
 
     /// Stops in good order; fails when anything was left running.
     async fn stop(self) -> Result<()> {
         self.sessions.stop_all().await;
-        let left = self.tasks.stop(Duration::from_secs(10)).await;
+        let mut left = self.tasks.stop(Duration::from_secs(10)).await;
         self.store.close().await;
+        left += self.writer.stop(Duration::from_secs(10)).await;
         ensure!(left == 0, "{left} tasks did not stop");
         Ok(())
     }

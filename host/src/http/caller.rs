@@ -32,7 +32,7 @@ pub(super) struct Admin(pub(super) User);
 pub(super) struct Newcomer(pub(super) User);
 
 /// The address the request came from, for limits.
-pub(super) struct From(pub(super) IpAddr);
+pub(super) struct Address(pub(super) IpAddr);
 
 impl Caller {
     /// The caller behind a recognised token, when it may use sessions.
@@ -71,7 +71,7 @@ impl FromRequestParts<Arc<Site>> for Newcomer {
     }
 }
 
-impl FromRequestParts<Arc<Site>> for From {
+impl FromRequestParts<Arc<Site>> for Address {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {

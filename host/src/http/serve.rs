@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -31,6 +32,8 @@ const BACKLOG: u32 = 1024;
 const MAX_HEADERS: usize = 64;
 /// Longest request head, bytes.
 const HEAD_BYTES: usize = 32 * 1024;
+/// How long a connection that owes no answer may take to end at a stop: a browser opens some and says nothing on them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long to wait after accept failed, which it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,7 +86,7 @@ async fn accept(listener: TcpListener, router: Router, config: HttpConfig, tasks
         };
         match (accepted, place) {
             (Ok((stream, from)), Ok(place)) => {
-                let connection = serve(stream, from, router.clone(), config.header_timeout, tasks.clone(), place);
+                let connection = serve(stream, from, router.clone(), config.clone(), tasks.clone(), place);
                 tasks.spawn("http connection", connection);
             }
             (Err(error), _) => {
@@ -99,19 +102,21 @@ async fn serve(
     stream: TcpStream,
     from: SocketAddr,
     router: Router,
-    header_timeout: Duration,
+    config: HttpConfig,
     tasks: Tasks,
     place: OwnedSemaphorePermit,
 ) {
     // Small answers must not wait for an acknowledgement (Nagle); failing to ask is harmless.
     let _ = stream.set_nodelay(true);
+    let owed = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&owed);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(from));
-        answer(router.clone(), request)
+        answer(router.clone(), request, Arc::clone(&counted))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(config.header_timeout)
         .max_headers(MAX_HEADERS)
         .max_header_size(HEAD_BYTES)
         .max_buf_size(HEAD_BYTES + 8 * 1024)
@@ -122,7 +127,8 @@ async fn serve(
         ended = connection.as_mut() => ended,
         () = tasks.stopping() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            let patience = if owed.load(Ordering::SeqCst) == 0 { LAST_WORDS } else { config.request_timeout };
+            tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
@@ -131,6 +137,14 @@ async fn serve(
     drop(place);
 }
 
-async fn answer(router: Router, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
-    router.oneshot(request.map(axum::body::Body::new) as Request).await
+async fn answer(
+    router: Router,
+    request: hyper::Request<Incoming>,
+    owed: Arc<AtomicUsize>,
+) -> Result<axum::response::Response, Infallible> {
+    owed.fetch_add(1, Ordering::SeqCst);
+    let request: Request = request.map(axum::body::Body::new);
+    let response = router.oneshot(request).await;
+    owed.fetch_sub(1, Ordering::SeqCst);
+    response
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::Shared;
-use super::super::caller::{Caller, From, Newcomer};
+use super::super::caller::{Address, Caller, Newcomer};
 use super::super::docs::answers::{Always, Body, Credentials, Guarded, Limited};
 use super::super::error::ApiError;
 use super::super::extract::Json;
@@ -64,7 +64,7 @@ pub(in crate::http) struct PasswordRequest {
     responses((status = 200, description = "Logged in", body = LoginAnswer), Body, Credentials, Limited, Always))]
 pub(in crate::http) async fn login(
     State(site): Shared,
-    From(address): From,
+    Address(address): Address,
     Json(request): Json<LoginRequest>,
 ) -> Result<Answer<LoginAnswer>, ApiError> {
     let login = site.parts.auth.login(&request.username, &request.password, address).await?;
@@ -80,7 +80,7 @@ pub(in crate::http) async fn login(
 pub(in crate::http) async fn password(
     State(site): Shared,
     Newcomer(user): Newcomer,
-    From(address): From,
+    Address(address): Address,
     Json(request): Json<PasswordRequest>,
 ) -> Result<Answer<LoginAnswer>, ApiError> {
     let (current, new) = (&request.current_password, &request.new_password);
@@ -95,7 +95,7 @@ pub(in crate::http) async fn me(caller: Caller) -> Answer<UserBody> {
     Answer(UserBody::from(&caller.user))
 }
 
-impl std::convert::From<Login> for LoginAnswer {
+impl From<Login> for LoginAnswer {
     fn from(login: Login) -> Self {
         Self {
             success: true,

@@ -72,7 +72,7 @@ pub(in crate::http) struct SendAnswer {
     recipient: String,
 }
 
-type Answered = ([(&'static str, &'static str); 1], Answer<SendAnswer>);
+type Answered = (Option<[(&'static str, &'static str); 1]>, Answer<SendAnswer>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Sender {
@@ -89,7 +89,7 @@ enum Sender {
            ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters of your choice")),
     request_body = SendRequest,
     responses((status = 200, description = "Accepted by WhatsApp", body = SendAnswer,
-               headers(("Idempotent-Replayed" = bool, description = "Whether this is the answer to an earlier request"))),
+               headers(("Idempotent-Replayed" = bool, description = "`true` when this is the answer to an earlier request"))),
               Body, Guarded, Named, Standing, Asking))]
 pub(in crate::http) async fn send(
     State(site): Shared,
@@ -110,7 +110,7 @@ pub(in crate::http) async fn send(
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters of your choice")),
     request_body = SendFromRequest,
     responses((status = 200, description = "Accepted by WhatsApp", body = SendAnswer,
-               headers(("Idempotent-Replayed" = bool, description = "Whether this is the answer to an earlier request"))),
+               headers(("Idempotent-Replayed" = bool, description = "`true` when this is the answer to an earlier request"))),
               Body, Guarded, Named, Standing, Asking))]
 pub(in crate::http) async fn send_from(
     State(site): Shared,
@@ -155,7 +155,7 @@ fn sender(text: &str) -> Result<Sender, ApiError> {
 }
 
 fn answered(accepted: Accepted) -> Answered {
-    let replayed = if accepted.replayed { "true" } else { "false" };
+    let replayed = accepted.replayed.then_some([("idempotent-replayed", "true")]);
     let message_id = accepted.sent.id.to_string();
     let answer = SendAnswer {
         success: true,
@@ -166,7 +166,7 @@ fn answered(accepted: Accepted) -> Answered {
         session_id: accepted.session.to_string(),
         recipient: accepted.sent.to.to_string(),
     };
-    ([("idempotent-replayed", replayed)], Answer(answer))
+    (replayed, Answer(answer))
 }
 
 #[cfg(test)]
@@ -204,7 +204,7 @@ mod tests {
         };
         let (headers, Answer(answer)) =
             answered(Accepted { session: "1234567890".parse().unwrap(), sent, replayed: true });
-        assert_eq!(headers, [("idempotent-replayed", "true")]);
+        assert_eq!(headers, Some([("idempotent-replayed", "true")]));
         let shown = serde_json::to_value(&answer).unwrap();
         let expected = serde_json::json!({
             "success": true, "message": "Message sent successfully", "message_id": "3EB0", "id": "3EB0",
