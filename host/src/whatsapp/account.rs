@@ -92,13 +92,14 @@ impl Account {
         let ready = self.client.wait_for_socket(Duration::from_secs(20)).await;
         ready.map_err(|_| AccountError::NotConnected)?;
         let options = PairCodeOptions { phone_number: phone.to_string(), ..Default::default() };
-        self.client.pair_with_code(options).await.map_err(|error| AccountError::Library(error.to_string()))
+        let code = self.client.pair_with_code(options).await;
+        code.map(|code| translate::pair_code(&code)).map_err(|error| AccountError::Library(error.to_string()))
     }
 
     /// Whether a number is on WhatsApp.
     pub async fn check_number(&self, number: &Phone) -> Result<NumberCheck, AccountError> {
         let jid = Jid::pn(number.as_str());
-        let answers = self.client.contacts().is_on_whatsapp(&[jid]).await.map_err(|error| self.failed(&error))?;
+        let answers = self.answer(self.client.contacts().is_on_whatsapp(&[jid])).await?;
         // A number missing from the answer is not on WhatsApp.
         let found = answers.into_iter().find(|answer| answer.is_registered);
         let on_whatsapp = found.is_some();
@@ -114,7 +115,7 @@ impl Account {
 
     /// The groups the account is a member of, by name.
     pub async fn groups(&self) -> Result<Vec<GroupSummary>, AccountError> {
-        let groups = self.client.groups().get_participating().await.map_err(|error| self.failed(&error))?;
+        let groups = self.answer(self.client.groups().get_participating()).await?;
         let own = [self.client.pn(), self.client.lid()].map(|jid| jid.map(|jid| jid.to_non_ad()));
         let is_own = |jid: &Jid| own.iter().flatten().any(|own| *own == jid.to_non_ad());
         let mut summaries: Vec<_> = groups
@@ -173,6 +174,15 @@ impl Account {
     /// When the last frame came from the server, milliseconds since the epoch; 0 for never.
     pub fn last_frame_ms(&self) -> u64 {
         self.client.stats().last_data_received_ms
+    }
+
+    /// Waits for the answer to a question, as long as for the word on a send; the library would wait 75 s.
+    async fn answer<T, E: std::error::Error>(
+        &self,
+        question: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, AccountError> {
+        let answer = tokio::time::timeout(self.ack_timeout, question).await.map_err(|_| AccountError::Unanswered)?;
+        answer.map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &dyn std::error::Error) -> AccountError {

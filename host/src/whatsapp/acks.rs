@@ -24,6 +24,11 @@ impl Acks {
         self.lock().remove(id);
     }
 
+    /// Stops waiting at all: the connection is gone.
+    pub(super) fn abandon(&self) {
+        self.lock().clear();
+    }
+
     /// Passes the server's word on; whether somebody waited for it.
     pub(super) fn settle(&self, id: &str, code: Option<u16>) -> bool {
         self.lock().remove(id).is_some_and(|waiter| waiter.send(code).is_ok())
@@ -70,5 +75,13 @@ mod tests {
         let _waiting = acks.expect("B");
         acks.forget("B");
         assert!(!acks.settle("B", None));
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_ends_the_waiting() {
+        let acks = Acks::default();
+        let waiting = acks.expect("A");
+        acks.abandon();
+        assert!(waiting.await.is_err());
     }
 }

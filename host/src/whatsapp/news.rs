@@ -91,7 +91,13 @@ impl EventHandler for Listener {
             if ack.class.as_deref() == Some("message") {
                 self.acked(&ack.id, ack.error.as_deref());
             }
-        } else if let Some(news) = news(&event) {
+            return;
+        }
+        if let Event::Disconnected(_) = &*event {
+            // No word on them can come any more; the next connection begins with none.
+            self.acks.abandon();
+        }
+        if let Some(news) = news(&event) {
             self.news.tell(news);
         }
     }
@@ -139,7 +145,7 @@ fn news(event: &Event) -> Option<News> {
         Event::Disconnected(ended) => News::Disconnected(ended.reason.to_string()),
         Event::PairingQrCode(qr) => News::Qr(qr.code.clone(), qr.timeout),
         Event::PairingQrCodesExhausted(_) => News::QrExhausted,
-        Event::PairingCode(pairing) => News::PairCode(pairing.code.clone(), pairing.timeout),
+        Event::PairingCode(pairing) => News::PairCode(translate::pair_code(&pairing.code), pairing.timeout),
         Event::PairingCodeError(failed) => News::PairCodeFailed(failed.error.clone()),
         Event::PairSuccess(pair) => News::Linked {
             phone: pair.id.user.parse().ok()?,

@@ -80,6 +80,15 @@ pub(super) fn incoming(message: &wa::Message, info: &MessageInfo, at: Addresses,
     })
 }
 
+/// A linking code as WhatsApp shows it on the phone: two groups of four, `ABCD-1234`.
+pub(super) fn pair_code(code: &str) -> String {
+    let plain: String = code.chars().filter(|c| *c != '-').collect();
+    match plain.split_at_checked(4) {
+        Some((left, right)) if !right.is_empty() => format!("{left}-{right}"),
+        _ => plain,
+    }
+}
+
 /// A message to be sent, in the library's words.
 pub(super) fn outgoing(what: &Outgoing) -> wa::Message {
     match what {

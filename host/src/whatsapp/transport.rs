@@ -4,6 +4,7 @@
 //! The library reports no failed attempt by itself, so every dial is told to whoever watches the session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, http::HeaderValue};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 use whatsapp_rust::async_channel;
 use whatsapp_rust::wacore::net::{DisconnectReason, Transport, TransportEvent, TransportFactory, WHATSAPP_WEB_ORIGIN};
@@ -29,6 +31,9 @@ type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 const READ_BUFFER: usize = 4 * 1024;
 /// Frames that may wait for the library before reading pauses.
 const PENDING_FRAMES: usize = 16;
+
+/// Time the closing frame has to leave. A peer that stopped reading gets none.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Dials the server for one session, again and again as the library asks.
 pub(super) struct Dialer {
@@ -76,8 +81,16 @@ impl Dialer {
         let (events, receiver) = async_channel::bounded(PENDING_FRAMES);
         // The channel is empty, so this cannot wait.
         let _ = events.send(TransportEvent::Connected).await;
-        self.tasks.spawn("whatsapp socket", forward(read, events));
-        (Arc::new(Socket { write: Mutex::new(write) }), receiver)
+        let closed = CancellationToken::new();
+        let (end, guard) = (closed.clone(), closed.clone().drop_guard());
+        self.tasks.spawn("whatsapp socket", async move {
+            // The peer may be silent for ever; the socket ends when we say so or nobody holds it any more.
+            tokio::select! {
+                () = forward(read, events) => {}
+                () = end.cancelled() => {}
+            }
+        });
+        (Arc::new(Socket { write: Mutex::new(write), closed, _guard: guard }), receiver)
     }
 }
 
@@ -105,16 +118,24 @@ async fn forward(mut read: SplitStream<Stream>, events: async_channel::Sender<Tr
 
 struct Socket {
     write: Mutex<SplitSink<Stream, Message>>,
+    closed: CancellationToken,
+    _guard: DropGuard,
 }
 
 #[async_trait]
 impl Transport for Socket {
     async fn send(&self, data: Bytes) -> Result<(), anyhow::Error> {
-        Ok(self.write.lock().await.send(Message::Binary(data)).await?)
+        let sending = async { Ok(self.write.lock().await.send(Message::Binary(data)).await?) };
+        tokio::select! {
+            sent = sending => sent,
+            () = self.closed.cancelled() => Err(anyhow::anyhow!("the connection was closed")),
+        }
     }
 
     async fn disconnect(&self) {
-        // The peer may be gone already; there is nobody to tell.
-        let _ = self.write.lock().await.close().await;
+        let farewell = async { self.write.lock().await.close().await };
+        // The peer may be gone already, or deaf; then there is nobody to tell.
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.closed.cancel();
     }
 }

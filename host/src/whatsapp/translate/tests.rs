@@ -133,3 +133,10 @@ fn leaves_out_peer_traffic_and_status_posts() {
         assert_eq!(incoming(&text("x"), &info, at, &to), None);
     }
 }
+
+#[test]
+fn a_linking_code_is_shown_in_two_groups() {
+    for (given, shown) in [("ABCD1234", "ABCD-1234"), ("ABCD-1234", "ABCD-1234"), ("AB", "AB"), ("", "")] {
+        assert_eq!(pair_code(given), shown);
+    }
+}
