@@ -59,10 +59,11 @@ fn a_message_of_our_own_stands_in_the_recipients_chat() {
 
 #[test]
 fn what_people_send_has_a_kind() {
-    use wa::message::{ExtendedTextMessage, ImageMessage, LocationMessage, ReactionMessage};
+    use wa::message::{ExtendedTextMessage, ImageMessage, LocationMessage, OrderMessage, ReactionMessage};
     let some = |text: &str| Some(text.to_owned());
     let extended = ExtendedTextMessage { text: some("bold"), ..Default::default() };
     let image = ImageMessage { caption: some("look"), ..Default::default() };
+    let order = OrderMessage { order_title: some("shoes"), ..Default::default() };
     let reaction = ReactionMessage { text: some("👍"), ..Default::default() };
     let table = [
         (text("hello"), MessageKind::Text, some("hello")),
@@ -86,11 +87,7 @@ fn what_people_send_has_a_kind() {
             MessageKind::Reaction,
             some("👍"),
         ),
-        (
-            wa::Message { order_message: MessageField::some(Default::default()), ..Default::default() },
-            MessageKind::Other,
-            None,
-        ),
+        (wa::Message { order_message: MessageField::some(order), ..Default::default() }, MessageKind::Other, None),
     ];
     for (message, expected, text) in table {
         assert_eq!(kind(&message), Some((expected, text)));
