@@ -23,7 +23,7 @@ pub struct Inbound {
 impl Inbound {
     /// Starts the routing lanes. `routed` is called after each routed event that has deliveries.
     pub fn start(store: Store, tasks: &Tasks, routed: impl Fn() + Send + Sync + 'static) -> Self {
-        let lanes = Arc::new(Lanes::start(&store, tasks, Arc::new(routed)));
+        let lanes = Arc::new(Lanes::start(&store, tasks, &(Arc::new(routed) as route::Routed)));
         Self { store, lanes }
     }
 

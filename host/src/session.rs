@@ -261,9 +261,10 @@ impl Sessions {
         // Whether it came up or not is seen below.
         let _ = tokio::time::timeout(LOGOUT_PATIENCE, up).await.is_ok();
         let account = slot.account.borrow().clone().filter(|_| slot.status.borrow().is_connected());
-        match account {
-            Some(account) => account.log_out().await,
-            None => tracing::warn!(session = %id, "deleted without logging out: WhatsApp could not be reached"),
+        if let Some(account) = account {
+            account.log_out().await;
+        } else {
+            tracing::warn!(session = %id, "deleted without logging out: WhatsApp could not be reached");
         }
     }
 

@@ -188,7 +188,7 @@ impl Settings {
             port: 0,
             body_limit: 262_144,
             header_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_mins(1),
             connections: 256,
             trusted_proxies: Vec::new(),
         };

@@ -2,8 +2,6 @@
 //!
 //! The driver is `tests/baileys/link.mjs`; its packages are installed with `npm ci` when they are missing.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
-
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The programs in `examples/`, run as a user would run them: receivers against signed deliveries, scenarios against a
 //! gateway whose codes simulated phones scan.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -237,7 +238,7 @@ async fn the_scenario_of_two_users_keeps_them_apart() -> Result<()> {
     for (name, api) in [("admin", &*gateway), ("user2", &second)] {
         let (_, sessions) = api.get("/api/sessions").await?;
         assert_eq!(sessions.as_array().map(Vec::len), Some(1));
-        expected += &format!("{name} sees {}\n", sessions[0]["id"].as_str().context("no id")?);
+        writeln!(expected, "{name} sees {}", sessions[0]["id"].as_str().context("no id")?)?;
     }
     assert_eq!(printed, expected);
     gateway.stop().await;

@@ -115,7 +115,10 @@ fn read(path: &str) -> String {
 
 /// Our Rust files, by path from the top.
 fn sources() -> Vec<(String, String)> {
-    let ours = |path: &String| path.ends_with(".rs") && (path.starts_with("host/") || path.starts_with("tests/"));
+    let ours = |path: &String| {
+        Path::new(path).extension().is_some_and(|extension| extension == "rs")
+            && (path.starts_with("host/") || path.starts_with("tests/"))
+    };
     committed().into_iter().filter(ours).map(|path| (path.clone(), read(&path))).collect()
 }
 

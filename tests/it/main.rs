@@ -1,5 +1,7 @@
 //! One binary for all integration tests, so that the crates below are linked once.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
 mod api;
 mod bad_input;
 mod baileys;

@@ -1,7 +1,5 @@
 //! The simulated network, tried by real clients over the wire: the unmodified whatsapp-rust, each on its own store.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
-
 mod admin;
 mod client;
 mod faults;

@@ -16,7 +16,7 @@ use wagate_tests::process::{Process, Setup, demo_binary};
 use wagate_tests::receiver::{Receiver, Recorded};
 
 /// How long the last messages may take after the last kill.
-const CATCH_UP: Duration = Duration::from_secs(180);
+const CATCH_UP: Duration = Duration::from_mins(3);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -57,7 +57,7 @@ async fn run(kills: usize, messages: usize) -> Result<Found> {
 
 /// Sends at a steady rate that lasts about as long as the kills take, so that kills meet messages everywhere.
 async fn write(phone: Phone, to: String, messages: usize, kills: usize) -> Result<()> {
-    let span = Duration::from_millis(2_000) * u32::try_from(kills)?;
+    let span = Duration::from_secs(2) * u32::try_from(kills)?;
     let every = span / u32::try_from(messages)?;
     let began = Instant::now();
     for n in 0..messages {

@@ -42,10 +42,9 @@ pub fn may(user: &User, reach: Reach, action: Action) -> Result<(), Denied> {
         return Err(Denied::PasswordChangeDue);
     }
     match action {
-        Action::UseSessions | Action::ChangeOwnPassword => Ok(()),
         Action::ManageUsers | Action::RemoveUser(_) if user.role != Role::Admin => Err(Denied::AdminOnly),
         Action::RemoveUser(id) if id == user.id => Err(Denied::Yourself),
-        Action::ManageUsers | Action::RemoveUser(_) => Ok(()),
+        Action::UseSessions | Action::ChangeOwnPassword | Action::ManageUsers | Action::RemoveUser(_) => Ok(()),
     }
 }
 

@@ -29,7 +29,7 @@ static LOG: Setting = Setting::new(
     "log.filter",
     "LOG",
     "a level (error, warn, info, debug, trace) or targets such as wagate::webhook=debug,info",
-    "What is logged. A bare level speaks of wagate alone; the libraries below it stay at warn unless they are named.",
+    "What is logged. A bare level speaks of wagate alone; the WhatsApp library, which writes phone numbers, is silent unless its targets are named.",
 )
 .default("info");
 

@@ -33,11 +33,11 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn start(store: &Store, tasks: &Tasks, routed: Routed) -> Self {
+    pub(super) fn start(store: &Store, tasks: &Tasks, routed: &Routed) -> Self {
         let entries = (0..LANES)
             .map(|_| {
                 let (entry, events) = mpsc::channel(LANE_LENGTH);
-                tasks.spawn("routing lane", lane(store.clone(), tasks.clone(), Arc::clone(&routed), events));
+                tasks.spawn("routing lane", lane(store.clone(), tasks.clone(), Arc::clone(routed), events));
                 entry
             })
             .collect();

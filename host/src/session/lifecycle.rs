@@ -16,7 +16,7 @@ use crate::store::{Store, StoreError};
 use crate::whatsapp::{Account, News, Whatsapp};
 
 /// Longest pause between two openings of an account that ends by itself.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A session that is not connected after this long lets the next one start.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -135,7 +135,7 @@ impl Lifecycle {
                 Ok(None) => {}
                 Ok(end) => ended = end,
                 Err(error) => {
-                    tracing::error!(session = %self.id, %error, "a change of the session could not be stored")
+                    tracing::error!(session = %self.id, %error, "a change of the session could not be stored");
                 }
             }
         }

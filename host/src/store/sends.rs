@@ -110,7 +110,9 @@ impl Sends<'_> {
                     let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key).bind(digest);
                     add.bind(now).bind(now).execute(db).await.map(|_| Begun::Fresh)
                 });
-                added.map_err(|error| StoreError::taken(error, |e| e.is_unique_violation(), "the message id"))
+                added.map_err(|error| {
+                    StoreError::taken(error, sqlx::error::DatabaseError::is_unique_violation, "the message id")
+                })
             })
         });
         work.await

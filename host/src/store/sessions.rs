@@ -63,7 +63,9 @@ impl Sessions<'_> {
                     let add = sqlx::query(q(ADD)).bind(&session.id).bind(owner).bind(&session.name).bind(created_at);
                     add.execute(db).await.map(|_| ())
                 });
-                added.map_err(|error| StoreError::taken(error, |e| e.is_unique_violation(), "the session id"))?;
+                added.map_err(|error| {
+                    StoreError::taken(error, sqlx::error::DatabaseError::is_unique_violation, "the session id")
+                })?;
                 if let Some(url) = &session.webhook_url {
                     endpoints::set_first(tx, &vault, &session.id, url, created_at).await?;
                 }

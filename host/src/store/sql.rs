@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn rewrites_placeholders_and_leaves_quoted_text_alone() {
         const PLAIN: Sql = sql!("SELECT '$9', 'it''s $7' FROM t WHERE a = $1 AND b IN ($2, $3)");
-        assert_eq!(PLAIN.positional, "SELECT '$9', 'it''s $7' FROM t WHERE a = ?  AND b IN (? , ? )");
         const MANY: Sql = sql!("($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)");
+        assert_eq!(PLAIN.positional, "SELECT '$9', 'it''s $7' FROM t WHERE a = ?  AND b IN (? , ? )");
         assert_eq!(MANY.positional, "(? ,? ,? ,? ,? ,? ,? ,? ,? ,?  )");
     }
 

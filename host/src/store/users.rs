@@ -48,7 +48,8 @@ impl Users<'_> {
                         Err(error) => Err(error),
                     }
                 });
-                let taken = |error| StoreError::taken(error, |e| e.is_unique_violation(), "the username");
+                let taken =
+                    |error| StoreError::taken(error, sqlx::error::DatabaseError::is_unique_violation, "the username");
                 Ok(row.map_err(taken)?.split()?.0)
             })
         });
@@ -117,7 +118,13 @@ impl Users<'_> {
                 let done = on!(tx, |db, q| {
                     sqlx::query(q(REMOVE)).bind(id).execute(db).await.map(|done| done.rows_affected())
                 });
-                let held = |error| StoreError::taken(error, |e| e.is_foreign_key_violation(), "a session of this user");
+                let held = |error| {
+                    StoreError::taken(
+                        error,
+                        sqlx::error::DatabaseError::is_foreign_key_violation,
+                        "a session of this user",
+                    )
+                };
                 Ok(done.map_err(held)? == 1)
             })
         });

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
-use bytes::Bytes;
 use url::Url;
 use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse};
 
@@ -13,7 +12,7 @@ use crate::egress::{Egress, Request};
 /// Longest media file taken, bytes. WhatsApp itself takes documents up to 2 GB; a file is held in memory once.
 const MEDIA_LIMIT: usize = 100 * 1024 * 1024;
 /// Time for one transfer.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The library's client. One for all sessions.
 #[derive(Clone, Debug)]
@@ -29,7 +28,7 @@ impl HttpClient for MediaHttp {
                 method: request.method,
                 url,
                 headers: request.headers.into_iter().collect(),
-                body: request.body.unwrap_or_else(Bytes::new),
+                body: request.body.unwrap_or_default(),
                 deadline: DEADLINE,
                 answer_limit: MEDIA_LIMIT,
             })

@@ -196,7 +196,7 @@ fn receipt_of(receipt: &RawReceipt) -> Option<Receipt> {
         _ => return None,
     };
     Some(Receipt {
-        ids: receipt.message_ids.iter().map(|id| MessageId::from(id.to_string())).collect(),
+        ids: receipt.message_ids.iter().map(|id| MessageId::from(id.clone())).collect(),
         chat: translate::chat(&receipt.source.chat)?,
         from: translate::chat(&receipt.source.sender)?,
         kind,

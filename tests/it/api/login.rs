@@ -1,5 +1,6 @@
 //! Logging in, tokens, and the first start.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -60,7 +61,9 @@ async fn an_unknown_user_and_a_wrong_password_look_the_same() -> Result<()> {
             assert_eq!(answer.body, expected, "{name}");
         }
     }
-    times.iter_mut().for_each(|times| times.sort());
+    for times in &mut times {
+        times.sort();
+    }
     let [known, unknown] = [times[0][3], times[1][3]];
     // One hash is some thirty milliseconds, no hash is below one: a factor of three tells them apart on a busy machine.
     assert!(known < unknown * 3 && unknown < known * 3, "known {known:?}, unknown {unknown:?}");
@@ -206,7 +209,7 @@ async fn the_first_start_prints_a_password_that_can_only_change_itself() -> Resu
 #[tokio::test]
 async fn a_first_password_is_good_for_a_day_and_made_anew_at_the_next_start() -> Result<()> {
     let site = Site::start_with(|settings| settings.auth.admin_password = None).await?;
-    let (stale, dir) = (text(&site.file("first-password"))?.trim().to_owned(), site.dir.clone());
+    let (stale, dir) = (text(&site.file("first-password"))?.trim().to_owned(), Arc::clone(&site.dir));
     site.clock.advance(Duration::from_hours(24));
     site.try_login("admin", &stale).await?.refuses(401, "invalid_credentials");
     site.store.settings().set("one-time-password:1", "0").await?;
@@ -225,7 +228,7 @@ async fn a_first_password_is_good_for_a_day_and_made_anew_at_the_next_start() ->
 #[tokio::test]
 async fn admin_admin_works_in_the_demo_and_nowhere_after_it() -> Result<()> {
     let demo = Site::start_with(|settings| settings.demo = true).await?;
-    let dir = demo.dir.clone();
+    let dir = Arc::clone(&demo.dir);
     let token = demo.login("admin", "admin").await?;
     assert_eq!(demo.get("/api/sessions", &token).await?.status, StatusCode::OK, "the guide's first steps work");
     demo.stop().await?;

@@ -123,9 +123,8 @@ async fn a_stop_says_goodbye() -> Result<()> {
     json_frame(&mut socket).await?;
     let (stopped, goodbye) = tokio::join!(site.stop(), async {
         loop {
-            match frame(&mut socket).await? {
-                Message::Close(frame) => break anyhow::Ok(frame.map(|frame| u16::from(frame.code))),
-                _ => continue,
+            if let Message::Close(frame) = frame(&mut socket).await? {
+                break anyhow::Ok(frame.map(|frame| u16::from(frame.code)));
             }
         }
     });

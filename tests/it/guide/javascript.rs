@@ -26,7 +26,7 @@ pub(super) const MONITOR: &str = "async function monitorSessions";
 async fn pair(option: &str, code: impl Fn(&Value) -> Result<String>) -> Result<()> {
     let stage = Stage::set().await?;
     stage.create(SESSION).await?;
-    let mut script = Script::start(&stage, &[SOCKET, option], include_str!("drivers/pairing.mjs")).await?;
+    let mut script = Script::start(&stage, &[SOCKET, option], include_str!("drivers/pairing.mjs"))?;
     let displayed = script.told().await?;
     stage.account.scan(&code(&displayed).with_context(|| format!("no code in {displayed}"))?).await?;
     let after = script.told().await?;
@@ -123,7 +123,7 @@ async fn a_broadcast_reaches_every_group_or_those_one_administers() -> Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn the_webhook_sample_takes_a_message() -> Result<()> {
     let stage = Stage::linked().await?;
-    let mut script = Script::start(&stage, &[WEBHOOK], include_str!("drivers/webhook.mjs")).await?;
+    let mut script = Script::start(&stage, &[WEBHOOK], include_str!("drivers/webhook.mjs"))?;
     let port = script.told().await?["port"].as_u64().context("no port")?;
     let webhook = json!({ "webhook_url": format!("http://127.0.0.1:{port}/webhook") });
     let (status, answer) = stage.api.put(&format!("/api/sessions/{SESSION}/webhook"), webhook).await?;
@@ -170,7 +170,7 @@ async fn a_tenant_creates_a_session_and_writes_through_it() -> Result<()> {
     let stage = Stage::set().await?;
     let driver = include_str!("drivers/tenant.mjs")
         .replace("https://example.com/never-called", &stage.receiver.url_of("/tenant"));
-    let mut script = Script::start(&stage, &[TENANT], &driver).await?;
+    let mut script = Script::start(&stage, &[TENANT], &driver)?;
     let created = script.told().await?;
     let session = json!({ "name": "Tenant 1", "webhook_url": stage.receiver.url_of("/tenant") });
     same_values(&json!({ "status": 201, "kept": true, "session": session }), &created)?;

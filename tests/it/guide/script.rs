@@ -19,7 +19,7 @@ const PRELUDE: &str = include_str!("drivers/prelude.mjs");
 /// Stands where `npm install qrcode` would put the library: it keeps what it is asked to draw.
 const QRCODE: &str = "export default { toCanvas(canvas, text, options) { drawn.push({ canvas, text, options }); } };\n";
 /// How long a script may take for anything a test waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running script.
 pub(super) struct Script {
@@ -31,7 +31,7 @@ pub(super) struct Script {
 
 impl Script {
     /// Runs the samples that hold `marks`, then `driver`.
-    pub(super) async fn start(stage: &Stage, marks: &[&str], driver: &str) -> Result<Self> {
+    pub(super) fn start(stage: &Stage, marks: &[&str], driver: &str) -> Result<Self> {
         let mut module = String::from("import './prelude.mjs';\n");
         for mark in marks {
             let placeholders = [("YOUR_TOKEN", stage.api.token())];
@@ -67,7 +67,7 @@ impl Script {
 
     /// Runs a script that tells one thing and ends; gives what it told.
     pub(super) async fn run(stage: &Stage, marks: &[&str], driver: &str) -> Result<Value> {
-        let mut script = Self::start(stage, marks, driver).await?;
+        let mut script = Self::start(stage, marks, driver)?;
         let told = script.told().await?;
         script.end().await?;
         Ok(told)

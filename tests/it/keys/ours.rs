@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use wagate::model::{Scope, SessionId};
+use whatsapp_rust::wacore::appstate::hash::HashState;
 use whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
 use whatsapp_rust::wacore::store::traits::{
     AppStateSyncKey, AppSyncStore, Backend, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretStore,
@@ -30,7 +31,7 @@ async fn fill(b: &dyn Backend) {
     b.put_sender_key("group:address", &KEY).await.unwrap();
     let key = AppStateSyncKey { key_data: KEY.to_vec(), fingerprint: KEY.to_vec(), timestamp: 1 };
     b.set_sync_key(b"id", key).await.unwrap();
-    b.set_version("regular", Default::default()).await.unwrap();
+    b.set_version("regular", HashState::default()).await.unwrap();
     let mac = AppStateMutationMAC { index_mac: vec![1], value_mac: KEY.to_vec() };
     b.put_mutation_macs("regular", 1, &[mac]).await.unwrap();
     b.set_sender_key_status("group", &[("device", true)]).await.unwrap();
@@ -189,7 +190,7 @@ async fn the_file_holds_no_key_bytes() {
         device.identity_key.private_key.serialize()[..8].to_vec(),
         device.noise_key.private_key.serialize()[..8].to_vec(),
         device.adv_secret_key[..8].to_vec(),
-        json(&device)["noise_key"].to_string()[..20].as_bytes().to_vec(),
+        json(&device)["noise_key"].to_string().as_bytes()[..20].to_vec(),
     ];
     let mut seen = 0;
     for file in std::fs::read_dir(dir.path()).unwrap() {
@@ -341,7 +342,7 @@ async fn a_batch_costs_far_less_than_its_rows_one_by_one() {
         keys.delete_pending_inbound("chat", "sender", &id).await.unwrap();
     }
     let message = start.elapsed() / 50;
-    println!(
+    eprintln!(
         "812 pre-keys: stored in {stored:?}, loaded in {loaded:?}, one by one {one_by_one:?}; \
          a put {:?}, the three calls of a received message {message:?}",
         one_by_one / 812

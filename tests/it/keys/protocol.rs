@@ -136,7 +136,8 @@ pub(crate) async fn keeps_the_device_list_of_a_user(b: &dyn Backend) {
 
 pub(crate) async fn keeps_group_metadata_as_it_was_given(b: &dyn Backend) {
     assert_eq!(b.get_group_metadata(GROUP).await.unwrap(), None);
-    for blob in [&[7; 100_000][..], b"\0v2", b""] {
+    let large = vec![7; 100_000];
+    for blob in [&large[..], b"\0v2", b""] {
         b.put_group_metadata(GROUP, blob).await.unwrap();
         assert_eq!(b.get_group_metadata(GROUP).await.unwrap().as_deref(), Some(blob));
     }

@@ -182,10 +182,10 @@ pub(crate) async fn takes_names_of_any_shape(b: &dyn Backend) {
     let batch: Vec<(Arc<str>, Bytes)> = names.iter().map(|n| (Arc::clone(n), Bytes::from(format!("of {n}")))).collect();
     b.put_sessions_batch(&batch).await.unwrap();
     for (name, record) in &batch {
-        assert_eq!(b.get_session(name).await.unwrap().as_ref(), Some(record), "{:.40?}", name);
+        assert_eq!(b.get_session(name).await.unwrap().as_ref(), Some(record), "{name:.40?}");
     }
     for name in &names {
         b.delete_session(name).await.unwrap();
-        assert!(!b.has_session(name).await.unwrap(), "{:.40?}", name);
+        assert!(!b.has_session(name).await.unwrap(), "{name:.40?}");
     }
 }

@@ -107,7 +107,7 @@ async fn a_link_is_remembered_found_by_number_and_forgotten() {
     };
     assert!(sessions.set_link(&first, Some(&link)).await.unwrap());
     assert_eq!(sessions.get(&first).await.unwrap().unwrap().link.as_ref(), Some(&link));
-    place.clock.advance(Duration::from_secs(60));
+    place.clock.advance(Duration::from_mins(1));
     (link.linked_at, link.lid) = (place.clock.now(), None);
     assert!(sessions.set_link(&second, Some(&link)).await.unwrap());
 

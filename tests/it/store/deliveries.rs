@@ -84,7 +84,7 @@ async fn a_claim_that_was_overtaken_settles_nothing() {
     let deliveries = store.deliveries(scope);
     let slow = deliveries.claim(10, LEASE).await.unwrap().remove(0);
     assert!(deliveries.claim(10, LEASE).await.unwrap().is_empty(), "leased");
-    place.clock.advance(LEASE - Duration::from_millis(1));
+    place.clock.advance(LEASE.checked_sub(Duration::from_millis(1)).unwrap());
     assert!(deliveries.claim(10, LEASE).await.unwrap().is_empty(), "leased to the last millisecond");
     place.clock.advance(Duration::from_millis(1));
     let quick = deliveries.claim(10, LEASE).await.unwrap().remove(0);

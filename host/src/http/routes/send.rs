@@ -100,7 +100,7 @@ pub(in crate::http) async fn send(
 ) -> Result<Answered, ApiError> {
     let order = order(&request.recipient, request.message, key)?;
     let accepted = site.parts.outbound.send(caller.scope, &id, order).await?;
-    Ok(answered(accepted))
+    Ok(answered(&accepted))
 }
 
 /// Send a message from one of your numbers
@@ -125,7 +125,7 @@ pub(in crate::http) async fn send_from(
         Sender::Phone(phone) => outbound.send_from(caller.scope, &phone, order).await?,
         Sender::Session(id) => outbound.send(caller.scope, &id, order).await?,
     };
-    Ok(answered(accepted))
+    Ok(answered(&accepted))
 }
 
 fn order(recipient: &str, message: String, key: Option<String>) -> Result<Send, ApiError> {
@@ -154,7 +154,7 @@ fn sender(text: &str) -> Result<Sender, ApiError> {
     text.parse().map(Sender::Session).map_err(fault)
 }
 
-fn answered(accepted: Accepted) -> Answered {
+fn answered(accepted: &Accepted) -> Answered {
     let replayed = accepted.replayed.then_some([("idempotent-replayed", "true")]);
     let message_id = accepted.sent.id.to_string();
     let answer = SendAnswer {
@@ -203,7 +203,7 @@ mod tests {
             at: Millis(1_643_723_400_900),
         };
         let (headers, Answer(answer)) =
-            answered(Accepted { session: "1234567890".parse().unwrap(), sent, replayed: true });
+            answered(&Accepted { session: "1234567890".parse().unwrap(), sent, replayed: true });
         assert_eq!(headers, Some([("idempotent-replayed", "true")]));
         let shown = serde_json::to_value(&answer).unwrap();
         let expected = serde_json::json!({

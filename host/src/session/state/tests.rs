@@ -8,7 +8,7 @@ use crate::model::Receipt;
 const NOW: Millis = Millis(1_000_000);
 
 fn qr(code: &str) -> Status {
-    Status::Pairing(Pairing::Qr { code: code.to_owned(), expires_at: NOW.after(Duration::from_secs(60)) })
+    Status::Pairing(Pairing::Qr { code: code.to_owned(), expires_at: NOW.after(Duration::from_mins(1)) })
 }
 
 fn code(expires_at: Millis) -> Status {
@@ -33,7 +33,7 @@ fn save_link() -> Effect {
 
 #[test]
 fn follows_the_table() {
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let connected = || Status::Connected { since: NOW };
     let stop = || vec![Effect::Unwant, Effect::End];
     let table = [

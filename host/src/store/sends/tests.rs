@@ -32,11 +32,11 @@ fn a_known_key_is_judged_by_age_request_and_state() {
     let instant = Duration::from_millis(1);
     let table = [
         (MessageState::Pending, Duration::ZERO, Known::Answer(Begun::InFlight)),
-        (MessageState::Pending, minute - instant, Known::Answer(Begun::InFlight)),
+        (MessageState::Pending, minute.saturating_sub(instant), Known::Answer(Begun::InFlight)),
         (MessageState::Pending, minute, Known::Answer(Begun::Again(id()))),
         (MessageState::Refused, Duration::ZERO, Known::Answer(Begun::Again(id()))),
         (MessageState::Sent, Duration::ZERO, Known::Answer(Begun::Replay(sent.clone()))),
-        (MessageState::Read, KEY_LIFE - instant, Known::Answer(Begun::Replay(sent))),
+        (MessageState::Read, KEY_LIFE.saturating_sub(instant), Known::Answer(Begun::Replay(sent))),
         (MessageState::Read, KEY_LIFE, Known::Expired(id())),
         (MessageState::Pending, KEY_LIFE, Known::Expired(id())),
     ];

@@ -281,6 +281,9 @@ impl Line {
                 continue;
             }
             tokio::select! {
+                // In this order, so that what is posted after a freeze stays where it is.
+                biased;
+                _ = changes.changed() => {}
                 frame = wire.frame() => match frame? {
                     Some(frame) => {
                         let node = self.open(frame)?;
@@ -294,7 +297,6 @@ impl Line {
                         return Ok(());
                     }
                 }
-                _ = changes.changed() => {}
             }
         }
     }
