@@ -36,7 +36,8 @@ pub(super) fn step(status: &Status, news: News, now: Millis) -> (Option<Status>,
         News::DialFailed(error) | News::Disconnected(error) => (Some(lost(status, error)), vec![]),
         News::Connected => (Some(Status::Connected { since: now }), vec![]),
         News::Linked { phone, device_jid, lid } => {
-            (Some(connecting(1, None)), vec![Effect::SaveLink { phone, device_jid, lid }])
+            // The server ends this connection and expects the next one as the linked device.
+            (Some(connecting(0, None)), vec![Effect::SaveLink { phone, device_jid, lid }])
         }
         News::LoggedOut(reason) => {
             (Some(Status::LoggedOut { reason }), vec![Effect::ForgetLink, Effect::Unwant, Effect::End])
@@ -83,11 +84,13 @@ fn dialing(status: &Status) -> Option<Status> {
             attempt.saturating_add(1),
             Some(last_error.clone().unwrap_or_else(|| HANDSHAKE.to_owned())),
         )),
-        Status::Connected { .. } => Some(connecting(1, None)),
+        // The library noticed by itself that the server had gone silent; it raises no event for that.
+        Status::Connected { .. } => Some(connecting(1, Some(SILENT.to_owned()))),
         _ => None,
     }
 }
 
+const SILENT: &str = "the server went silent; connecting again";
 const HANDSHAKE: &str = "the address answered, but WhatsApp's handshake failed; is it WhatsApp's server?";
 
 /// While linking, codes stay as they are: the library dials again and brings fresh ones.

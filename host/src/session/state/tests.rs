@@ -60,7 +60,7 @@ fn follows_the_table() {
         ("an expired code goes", code(NOW), News::Qr("b".into(), minute), Some(qr("b")), vec![]),
         ("no code is coming", qr("a"), News::PairCodeFailed("rate".into()), None, vec![]),
         ("nobody scanned", qr("f"), News::QrExhausted, Some(Status::PairingExpired), stop()),
-        ("linked", qr("a"), linked(), Some(connecting(1, None)), vec![save_link()]),
+        ("linked", qr("a"), linked(), Some(connecting(0, None)), vec![save_link()]),
         ("pairing failed", qr("a"), News::PairFailed("bad".into()), Some(failed("bad")), stop()),
         (
             "passkey",
@@ -78,7 +78,7 @@ fn follows_the_table() {
         ),
         ("connected", connecting(1, None), News::Connected, Some(connected()), vec![]),
         ("lost", connected(), News::Disconnected("eof".into()), Some(connecting(0, Some("eof".into()))), vec![]),
-        ("reconnects by itself", connected(), News::Dialing, Some(connecting(1, None)), vec![]),
+        ("reconnects by itself", connected(), News::Dialing, Some(connecting(1, Some(SILENT.into()))), vec![]),
         (
             "removed",
             connected(),
