@@ -45,7 +45,7 @@ pub fn start(config: &TelemetryConfig) -> Result<(), TelemetryError> {
 }
 
 /// Libraries whose warnings name no person.
-const HARMLESS: &str = "axum=warn,hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,sqlx=warn,tokio_util=warn";
+const HARMLESS: &str = "axum=warn,hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,tokio_util=warn";
 
 /// The filter as configured, with bare levels narrowed to wagate and the rest of the world silent.
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
@@ -89,7 +89,7 @@ mod tests {
             tracing::info!(target: "wagate::webhook", "own-info");
             tracing::info!(target: "Client/Recv", "library-info");
             tracing::warn!(target: "Client/Recv", "library-warn");
-            tracing::warn!(target: "sqlx::query", "harmless-warn");
+            tracing::warn!(target: "hyper::proto", "harmless-warn");
         });
         String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
     }
