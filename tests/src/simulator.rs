@@ -26,6 +26,7 @@ impl Simulator {
             .args(["--listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .env("RUST_LOG", "warn")
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}; build it first", binary.display()))?;
