@@ -16,7 +16,8 @@ help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: tools ## Everything at work against a simulated WhatsApp, on loopback only (ARGS=--once to end by itself)
-	cargo run --locked -p wagate --features demo -- demo $(ARGS)
+	cargo build --locked $(EVERYTHING) --bin wagate
+	$(CARGO_TARGET_DIR)/debug/wagate demo $(ARGS)
 
 run: tools ## The gateway against the real WhatsApp (ARGS='--port 9000')
 	cargo run --locked -p wagate -- serve $(ARGS)
