@@ -269,7 +269,9 @@ async fn what_could_not_be_stored_survives_a_restart() -> Result<()> {
     refuse(&pool, "events").await?;
     scene.friend.send_text(scene.account.number(), "during").await?;
     let interval = scene.interval().await;
-    assert_eq!((interval.hook.count(), interval.account.unacked()), (1, 1));
+    // The message at least; a receipt may have been on its way too.
+    assert!(interval.account.unacked() >= 1, "the message was acknowledged without being stored");
+    assert_eq!(interval.hook.count(), 1);
     sqlx::query("DROP TRIGGER refusal").execute(&pool).await?;
     pool.close().await;
     let scene = interval.resume().await?;
