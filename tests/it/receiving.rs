@@ -207,7 +207,7 @@ async fn messages_sent_while_the_gateway_was_down_arrive_once_in_order_as_backfi
     }
     let last = scene.messages(121).await?.remove(120);
     assert_eq!((&last["message"], &last["backfill"]), (&json!("live"), &json!(false)));
-    assert_eq!(scene.account.unacked(), 0);
+    scene.acknowledged().await?;
     scene.end().await;
     Ok(())
 }
@@ -225,7 +225,7 @@ async fn the_same_message_twice_is_one_delivery() -> Result<()> {
     let mut found = texts(&scene.messages(3).await?)?;
     found.sort();
     assert_eq!(found, ["afterwards", "from the third", "once"]);
-    assert_eq!(scene.account.unacked(), 0);
+    scene.acknowledged().await?;
     scene.end().await;
     Ok(())
 }
@@ -248,14 +248,16 @@ async fn what_could_not_be_stored_is_not_acknowledged_and_comes_again_by_itself(
         scene.friend.send_text(scene.account.number(), "during").await?;
         scene.friend.send_text(scene.account.number(), "during, too").await?;
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-        assert_eq!((scene.hook.count(), scene.account.unacked()), (1, 2), "{table}");
+        assert_eq!(scene.hook.count(), 1, "{table}");
+        assert!(scene.account.unacked() >= 2, "{table}: acknowledged without being stored");
         sqlx::query("DROP TRIGGER refusal").execute(&pool).await?;
         pool.close().await;
         let mut found = texts(&scene.messages(3).await?)?;
         found.sort();
         assert_eq!(found, ["before", "during", "during, too"], "{table}");
         scene.mark("after").await?;
-        assert_eq!((scene.hook.count(), scene.account.unacked()), (4, 0), "{table}");
+        scene.acknowledged().await?;
+        assert_eq!(scene.hook.count(), 4, "{table}");
         scene.end().await;
     }
     Ok(())

@@ -73,6 +73,16 @@ impl Scene {
         self.hook.wait_until(PATIENCE, |request| text_of(request.json().ok().as_ref()) == text).await.map(drop)
     }
 
+    /// Waits until WhatsApp has an acknowledgement for everything. It follows the webhook by a moment, or goes before.
+    pub async fn acknowledged(&self) -> Result<()> {
+        let waiting = async {
+            while self.account.unacked() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.context("something stayed unacknowledged")
+    }
+
     /// Stops the gateway.
     pub async fn interval(self) -> Interval {
         let Self { network, gateway, account, friend, id, hook } = self;
