@@ -141,7 +141,7 @@ async fn protocol_messages_are_for_machines_and_stay_inside() -> Result<()> {
     scene.mark("afterwards").await?;
     assert_eq!(texts(&scene.messages(1).await?)?, ["afterwards"]);
     assert_eq!(stored(&scene.gateway.database()).await?.len(), 1, "the phone's key shares must not be events either");
-    assert_eq!(scene.account.unacked(), 0, "they must be acknowledged all the same");
+    scene.acknowledged().await.context("they must be acknowledged all the same")?;
     scene.end().await;
     Ok(())
 }
