@@ -47,7 +47,7 @@ impl Lanes {
     /// Puts a stored event on its chat's lane. Waits while the lane is full.
     pub(super) async fn enter(&self, event: Event) {
         let mut hasher = DefaultHasher::new();
-        (&event.session, &event.message.chat).hash(&mut hasher);
+        (&event.session, event.message().map(|message| &message.chat)).hash(&mut hasher);
         let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
         // A closed lane means that the gateway stops; the event is stored and routed at the next start.
         let _ = self.entries[lane].send(event).await;
@@ -82,7 +82,7 @@ async fn route(store: &Store, event: &Event, routed: &Routed) -> Result<(), Stor
 
 /// One delivery an endpoint. What the account wrote itself is stored and not forwarded, or a bot would answer itself.
 async fn deliveries(store: &Store, event: &Event) -> Result<Vec<NewDelivery>, StoreError> {
-    if event.message.from_me {
+    if event.message().is_some_and(|message| message.from_me) {
         return Ok(Vec::new());
     }
     let endpoints = store.deliveries(Scope::gateway()).endpoints(&event.session).await?;

@@ -81,6 +81,14 @@ id!(
     EndpointId, "end"
 );
 id!(
+    /// An installed plugin.
+    PluginId, "plg"
+);
+id!(
+    /// A plugin on a session, or on all of its owner's.
+    BindingId, "bnd"
+);
+id!(
     /// One request to the API; given back in errors and found in the log.
     RequestId, "req"
 );

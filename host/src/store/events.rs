@@ -9,16 +9,18 @@ use sqlx::FromRow;
 use super::pool::on;
 use super::sql::statements;
 use super::{Store, StoreError, sessions};
-use crate::model::{DeliveryId, EndpointId, Event, EventId, EventKind, Incoming, Millis, Scope, SessionId};
+use crate::model::{
+    DeliveryId, EndpointId, Event, EventId, Happening, Incoming, MESSAGE_RECEIVED, Millis, Scope, SessionId,
+};
 
 statements! {
     STORE = "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (dedup) DO NOTHING",
         mysql: "INSERT IGNORE INTO events (id, session_id, kind, dedup, payload, stored_at) VALUES (?, ?, ?, ?, ?, ?)";
-    UNROUTED = "SELECT id, session_id, payload, stored_at FROM events e WHERE routed_at IS NULL
+    UNROUTED = "SELECT id, session_id, kind, payload, stored_at FROM events e WHERE routed_at IS NULL
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $1 AND $2 AND s.id = e.session_id)
         AND seq > COALESCE((SELECT seq FROM events WHERE id = $3), 0) ORDER BY seq LIMIT $4";
-    GET = "SELECT e.id, e.session_id, e.payload, e.stored_at FROM events e JOIN sessions s ON s.id = e.session_id
+    GET = "SELECT e.id, e.session_id, e.kind, e.payload, e.stored_at FROM events e JOIN sessions s ON s.id = e.session_id
         WHERE s.owner BETWEEN $1 AND $2 AND e.id = $3";
     ROUTED = "UPDATE events SET routed_at = $1 WHERE routed_at IS NULL
         AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $2 AND $3) AND id = $4";
@@ -57,13 +59,18 @@ impl Events<'_> {
                 let mut fresh = Vec::with_capacity(arrivals.len());
                 for Arrival { message, dedup, payload } in arrivals {
                     // The id is made here, one job after the other, so that ids sort as their commits do.
-                    let (id, stored_at, kind) = (EventId::new(), clock.now(), EventKind::MessageReceived.name());
+                    let (id, stored_at, kind) = (EventId::new(), clock.now(), MESSAGE_RECEIVED);
                     let added = on!(&mut *tx, |db, q| {
                         let store = sqlx::query(q(STORE)).bind(&id).bind(&session).bind(kind);
                         store.bind(&dedup[..]).bind(payload).bind(stored_at).execute(db).await?.rows_affected()
                     });
                     if added == 1 {
-                        fresh.push(Event { id, session: session.clone(), message, stored_at });
+                        fresh.push(Event {
+                            id,
+                            session: session.clone(),
+                            what: Happening::Message(message),
+                            stored_at,
+                        });
                     }
                 }
                 Ok(fresh)
@@ -151,14 +158,20 @@ fn digest(parts: &[&str]) -> [u8; 32] {
 struct EventRow {
     id: EventId,
     session_id: SessionId,
+    kind: String,
     payload: String,
     stored_at: Millis,
 }
 
 impl EventRow {
     fn into_event(self) -> Result<Event, StoreError> {
-        let Self { id, session_id: session, payload, stored_at } = self;
-        let message = serde_json::from_str(&payload).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        Ok(Event { id, session, message, stored_at })
+        let Self { id, session_id: session, kind, payload, stored_at } = self;
+        let what = if kind == MESSAGE_RECEIVED {
+            serde_json::from_str(&payload).map(Happening::Message)
+        } else {
+            serde_json::from_str(&payload).map(Happening::Plugin)
+        };
+        let what = what.map_err(|error| sqlx::Error::Decode(error.into()))?;
+        Ok(Event { id, session, what, stored_at })
     }
 }

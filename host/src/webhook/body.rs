@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{Chat, Event, EventKind, Incoming};
+use crate::model::{Chat, Event, Happening, Incoming};
 
 /// The body of an event's delivery, JSON. Made once; every attempt posts these bytes.
 ///
@@ -15,10 +15,14 @@ use crate::model::{Chat, Event, EventKind, Incoming};
 /// none. `timestamp` counts Unix seconds. `phone` (digits) and `lid` are the writer's addresses as far as they
 /// are known, else `null`.
 pub fn founding(event: &Event) -> String {
+    let (name, what) = match &event.what {
+        Happening::Message(received) => ("message", message(received)),
+        Happening::Plugin(raised) => ("payload", raised.payload.to_string()),
+    };
     object([
         ("session_id", json!(event.session).to_string()),
-        ("message", message(&event.message)),
-        ("event", json!(EventKind::MessageReceived).to_string()),
+        (name, what),
+        ("event", json!(event.kind()).to_string()),
         ("event_id", json!(event.id).to_string()),
     ])
 }
@@ -75,7 +79,7 @@ mod tests {
         Event {
             id: "evt_1".parse().unwrap(),
             session: "1234567890".parse().unwrap(),
-            message,
+            what: Happening::Message(message),
             stored_at: Millis(1_643_723_401_000),
         }
     }

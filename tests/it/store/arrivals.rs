@@ -22,7 +22,10 @@ async fn a_message_is_new_once_for_each_of_its_five_parts() {
     ];
     let events = store.events(scope);
     let stored = events.receive(&id, &variants).await.unwrap();
-    assert_eq!(stored.iter().map(|event| &event.message).collect::<Vec<_>>(), variants.iter().collect::<Vec<_>>());
+    assert_eq!(
+        stored.iter().map(|event| event.message().unwrap()).collect::<Vec<_>>(),
+        variants.iter().collect::<Vec<_>>()
+    );
     assert!(stored.is_sorted_by(|a, b| a.id < b.id));
 
     let changed = Incoming { text: Some("redelivered differently".to_owned()), backfill: true, ..first.clone() };
@@ -71,7 +74,7 @@ async fn text_of_any_kind_survives() {
     assert!(store.events(scope).receive(&id, &batch).await.unwrap().is_empty());
     let read = store.events(scope).unrouted(None, 100).await.unwrap();
     assert_eq!(read, stored);
-    assert_eq!(read.into_iter().map(|event| event.message).collect::<Vec<_>>(), batch);
+    assert_eq!(read.into_iter().map(|event| event.message().unwrap().clone()).collect::<Vec<_>>(), batch);
 }
 
 #[tokio::test]
