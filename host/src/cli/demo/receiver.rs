@@ -43,7 +43,8 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let webhooks = Webhooks::default();
-        let app = Router::new().route("/webhook", post(take)).route("/billing", post(take)).with_state(Arc::clone(&webhooks));
+        let app =
+            Router::new().route("/webhook", post(take)).route("/billing", post(take)).with_state(Arc::clone(&webhooks));
         let stopping = tasks.stopping();
         tasks.spawn("demo receiver", async move {
             // It ends with the demo; an accept error ends it early and the next step says that no webhook came.
