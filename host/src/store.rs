@@ -16,6 +16,7 @@ mod dialect;
 mod endpoints;
 pub mod events;
 pub mod keys;
+pub mod plugins;
 mod pool;
 pub mod sends;
 pub mod sessions;
@@ -198,6 +199,11 @@ impl Store {
     /// Sends and their idempotency keys.
     pub fn sends(&self, scope: Scope) -> sends::Sends<'_> {
         sends::Sends(self, scope)
+    }
+
+    /// Plugins and what they keep.
+    pub fn plugins(&self, scope: Scope) -> plugins::Plugins<'_> {
+        plugins::Plugins(self, scope)
     }
 
     /// Small values of the gateway itself, such as the web client version last fetched.
