@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::model::{Clock, Endpoint, Event, PluginId, Scope};
+use crate::model::{Clock, Effects, Endpoint, Event, PluginId, Scope};
 use crate::plugin::{Filtered, Left, Passage, Plugins, Shaped};
 use crate::store::events::{NewDelivery, Outcome, Routed, Routing};
 use crate::store::{Store, StoreError};
@@ -39,8 +39,9 @@ impl Router {
     pub(super) async fn route(&self, event: &Event, tries: u32) -> Result<Vec<Event>, StoreError> {
         for conflicts in 0..CONFLICTS {
             let attempt = tries.saturating_add(conflicts).saturating_add(1);
-            let routing = self.decide(event, attempt, tries).await?;
-            let (news, held) = (routing.makes_work(), routing.outcome.holds());
+            let routing = Routing { tries, ..self.decide(event, attempt, tries).await? };
+            let news = !routing.deliveries.is_empty() || !routing.effects.sends.is_empty();
+            let held = matches!(routing.outcome, Outcome::Deferred { .. } | Outcome::Parked { .. });
             match self.store.events(Scope::gateway()).route(&event.id, routing).await? {
                 Routed::Conflict => {}
                 Routed::Already => return Ok(Vec::new()),
@@ -62,7 +63,7 @@ impl Router {
     /// answer itself.
     async fn decide(&self, event: &Event, attempt: u32, tries: u32) -> Result<Routing, StoreError> {
         if event.message().is_some_and(|message| message.from_me) {
-            return Ok(Routing::default());
+            return Ok(Routing::new(Outcome::Forwarded));
         }
         let mut passage = self.plugins.passage(event, attempt).await?;
         let filtered = passage.filter().await;
@@ -94,13 +95,13 @@ impl Router {
         let grown = FIRST_PARK.saturating_mul(1 << tries.min(10)).min(LONGEST_PARK);
         let until = self.clock.now().after(after.max(grown));
         let held = routing(Outcome::Parked { until, plugin, why }, passage);
-        Routing { effects: Default::default(), ..held }
+        Routing { effects: Effects::default(), ..held }
     }
 }
 
 fn routing(outcome: Outcome, passage: Passage) -> Routing {
     let Left { steps, labels, effects, logs } = passage.finish();
-    Routing { outcome, steps, labels, effects, logs, deliveries: Vec::new() }
+    Routing { steps, labels, effects, logs, ..Routing::new(outcome) }
 }
 
 /// Whether an endpoint is among those a plugin named, by name or id; without a word from a plugin, all are.

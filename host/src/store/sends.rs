@@ -6,16 +6,23 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::pool::on;
+use super::plugins::values;
+use super::pool::{Tx, on};
 use super::sql::statements;
 use super::{Store, StoreError, sessions};
-use crate::model::{Chat, MessageId, MessageState, Millis, Scope, Sent, SessionId};
+use crate::model::{Chat, KeyWrite, LogLine, MessageId, MessageState, Millis, Scope, Sent, SessionId};
 
 statements! {
     KNOWN = "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
         WHERE session_id = $1 AND key = $2",
         mysql: "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
         WHERE session_id = ? AND `key` = ?";
+    EARLIER = "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
+        JOIN sessions s ON s.id = m.session_id
+        WHERE s.owner BETWEEN $1 AND $2 AND m.session_id = $3 AND m.key = $4",
+        mysql: "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
+        JOIN sessions s ON s.id = m.session_id
+        WHERE s.owner BETWEEN ? AND ? AND m.session_id = ? AND m.`key` = ?";
     FREE_KEY = "UPDATE sends SET key = NULL, digest = NULL WHERE session_id = $1 AND message = $2",
         mysql: "UPDATE sends SET `key` = NULL, digest = NULL WHERE session_id = ? AND message = ?";
     AGAIN = "UPDATE sends SET state = 0, code = NULL, begun_at = $1 WHERE session_id = $2 AND message = $3";
@@ -57,6 +64,10 @@ pub struct NewSend<'a> {
     pub to: &'a Chat,
     /// The caller's key, if any, and a digest of the request it stands for.
     pub key: Option<(&'a str, &'a [u8; 32])>,
+    /// What the plugins that let it pass wrote, committed with a fresh send and not with a repeated one.
+    pub writes: Vec<KeyWrite>,
+    /// What they said.
+    pub logs: Vec<LogLine>,
 }
 
 /// What [`Sends::begin`] found.
@@ -73,6 +84,8 @@ pub enum Begun {
     InFlight,
     /// The key belongs to a different request.
     Mismatch,
+    /// A value that a plugin relied on was changed meanwhile: ask the plugins again.
+    Conflict,
 }
 
 impl Sends<'_> {
@@ -84,29 +97,23 @@ impl Sends<'_> {
         let (scope, now) = (self.1, self.0.clock().now());
         let (session, message, chat) = (send.session.clone(), send.message.clone(), send.to.clone());
         let key = send.key.map(|(key, digest)| (key.to_owned(), *digest));
+        let NewSend { writes, logs, .. } = send;
         let work = self.0.write(move |tx| {
             Box::pin(async move {
                 if !sessions::is_visible(tx, scope, &session).await? {
                     return Err(sqlx::Error::RowNotFound.into());
                 }
                 let (key, digest) = key.unzip();
+                if let (Some(key), Some(digest)) = (&key, &digest)
+                    && let Some(answer) = repeated(tx, &session, key, digest, now).await?
+                {
+                    return Ok(answer);
+                }
+                if !values::keep(tx, scope.owners(), &session, &writes, logs, now).await? {
+                    return Ok(Begun::Conflict);
+                }
+                let digest = digest.as_ref().map(|digest| &digest[..]);
                 let added = on!(tx, |db, q| {
-                    if let (Some(key), Some(digest)) = (&key, &digest) {
-                        let known = sqlx::query_as(q(KNOWN)).bind(&session).bind(key).fetch_optional(&mut *db);
-                        let known: Option<KnownRow> = known.await?;
-                        match known.map(|known| known.judge(digest, now)) {
-                            None => {}
-                            Some(Known::Expired(earlier)) => {
-                                sqlx::query(q(FREE_KEY)).bind(&session).bind(earlier).execute(&mut *db).await?;
-                            }
-                            Some(Known::Answer(Begun::Again(earlier))) => {
-                                sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(&earlier).execute(db).await?;
-                                return Ok(Begun::Again(earlier));
-                            }
-                            Some(Known::Answer(answer)) => return Ok(answer),
-                        }
-                    }
-                    let digest = digest.as_ref().map(|digest| &digest[..]);
                     let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key).bind(digest);
                     add.bind(now).bind(now).execute(db).await.map(|_| Begun::Fresh)
                 });
@@ -116,6 +123,16 @@ impl Sends<'_> {
             })
         });
         work.await
+    }
+
+    /// Whether an earlier request under this key settles this one: it was answered, runs, or was another request.
+    pub async fn is_settled(&self, session: &SessionId, key: &str, digest: &[u8; 32]) -> Result<bool, StoreError> {
+        let (low, high) = self.1.owners();
+        let known: Option<KnownRow> = on!(self.0.readers(), |db, q| {
+            sqlx::query_as(q(EARLIER)).bind(low).bind(high).bind(session).bind(key).fetch_optional(db).await?
+        });
+        let judged = known.map(|known| known.judge(digest, self.0.clock().now()));
+        Ok(matches!(judged, Some(Known::Answer(answer)) if !matches!(answer, Begun::Again(_))))
     }
 
     /// Moves a message on; never backwards. `code` is WhatsApp's refusal code. Unknown messages are ignored.
@@ -173,6 +190,32 @@ impl Sends<'_> {
         });
         Ok(row.map(|(state, code)| (numbered(state), code.and_then(|code| u16::try_from(code).ok()))))
     }
+}
+
+/// What an earlier request under this key means for this one; one to be sent again is pending once more.
+async fn repeated(
+    tx: &mut Tx,
+    session: &SessionId,
+    key: &str,
+    digest: &[u8; 32],
+    now: Millis,
+) -> Result<Option<Begun>, StoreError> {
+    on!(tx, |db, q| {
+        let known = sqlx::query_as(q(KNOWN)).bind(session).bind(key).fetch_optional(&mut *db);
+        let known: Option<KnownRow> = known.await?;
+        match known.map(|known| known.judge(digest, now)) {
+            None => Ok(None),
+            Some(Known::Expired(earlier)) => {
+                sqlx::query(q(FREE_KEY)).bind(session).bind(earlier).execute(db).await?;
+                Ok(None)
+            }
+            Some(Known::Answer(Begun::Again(earlier))) => {
+                sqlx::query(q(AGAIN)).bind(now).bind(session).bind(&earlier).execute(db).await?;
+                Ok(Some(Begun::Again(earlier)))
+            }
+            Some(Known::Answer(answer)) => Ok(Some(answer)),
+        }
+    })
 }
 
 /// An earlier request with the same key.
