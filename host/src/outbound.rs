@@ -12,10 +12,10 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use self::recipient::Recipients;
-use crate::model::{Chat, Clock, MessageId, MessageState, Outgoing, Phone, Scope, Sent, SessionId, Status};
+use crate::model::{Chat, Clock, Effects, MessageId, MessageState, Outgoing, Phone, Scope, Sent, SessionId, Status};
 use crate::session::{SessionError, Sessions};
-use crate::store::Store;
 use crate::store::sends::{Begun, NewSend};
+use crate::store::{Store, StoreError};
 use crate::whatsapp;
 
 /// The sender. Cheap to clone.
@@ -81,13 +81,15 @@ impl Outbound {
         let fresh = whatsapp::new_message_id();
         let digest = digest(&send);
         let key = send.key.as_deref().map(|key| (key, &digest));
-        let begin = NewSend { session, message: &fresh, to: &send.to, key };
+        let (effects, logs) = (Effects::default(), Vec::new());
+        let begin = NewSend { session, message: &fresh, to: &send.to, key, effects, logs };
         let id = match self.store.sends(scope).begin(begin).await.map_err(SessionError::from)? {
             Begun::Fresh => fresh,
             Begun::Again(id) => id,
             Begun::Replay(sent) => return Ok(Accepted { session: session.clone(), sent, replayed: true }),
             Begun::InFlight => return Err(SendError::InFlight),
             Begun::Mismatch => return Err(SendError::KeyReused),
+            Begun::Conflict => return Err(SessionError::from(StoreError::Contended).into()),
         };
         let sent = self.transmit(scope, session, &id, &send).await?;
         Ok(Accepted { session: session.clone(), sent, replayed: false })

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::app::tasks::Tasks;
 use crate::model::{Event, Scope, Shape};
-use crate::store::events::{NewDelivery, Outcome, Routed as Done, Routing};
+use crate::store::events::{NewDelivery, Routed as Done, Routing};
 use crate::store::{Store, StoreError};
 use crate::webhook::body;
 
@@ -74,7 +74,7 @@ async fn lane(store: Store, tasks: Tasks, routed: Routed, mut events: mpsc::Rece
 async fn route(store: &Store, event: &Event, routed: &Routed) -> Result<(), StoreError> {
     let deliveries = deliveries(store, event).await?;
     let some = !deliveries.is_empty();
-    let routing = Routing { deliveries, ..Routing::new(Outcome::Forwarded) };
+    let routing = Routing { deliveries, ..Routing::default() };
     if let (Done::Done { .. }, true) = (store.events(Scope::gateway()).route(&event.id, routing).await?, some) {
         routed();
     }
