@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::recipient::Recipients;
 use crate::model::{
-    Chat, Clock, Effects, KeyWrite, LogLine, MessageId, MessageState, Outgoing, Phone, Scope, Sent, SessionId, Status,
+    Chat, Clock, Effects, LogLine, MessageId, MessageState, Outgoing, Phone, Scope, Sent, SessionId, Status,
 };
 use crate::plugin::{Left, OutgoingVerdict, Plugins};
 use crate::session::{SessionError, Sessions};
@@ -92,10 +92,10 @@ impl Outbound {
         found.ok_or(SessionError::NotFound)?;
         let asked = digest(&send);
         for _ in 0..CONFLICTS {
-            let Some((send, writes, logs)) = self.judge(scope, session, &asked, &send).await? else { continue };
+            let Some((send, effects, logs)) = self.judge(scope, session, &asked, &send).await? else { continue };
             let fresh = whatsapp::new_message_id();
             let key = send.key.as_deref().map(|key| (key, &asked));
-            let new = NewSend { session, message: &fresh, to: &send.to, key, writes, logs };
+            let new = NewSend { session, message: &fresh, to: &send.to, key, effects, logs };
             match self.store.sends(scope).begin(new).await.map_err(SessionError::from)? {
                 Begun::Conflict => {}
                 begun => return self.go_on(scope, session, fresh, begun, &send).await,
@@ -108,7 +108,7 @@ impl Outbound {
     pub(super) async fn send_as(&self, session: &SessionId, id: MessageId, send: &Send) -> Result<Accepted, SendError> {
         let (scope, asked) = (Scope::gateway(), digest(send));
         let key = send.key.as_deref().map(|key| (key, &asked));
-        let new = NewSend { session, message: &id, to: &send.to, key, writes: Vec::new(), logs: Vec::new() };
+        let new = NewSend { session, message: &id, to: &send.to, key, effects: Effects::default(), logs: Vec::new() };
         let begun = self.store.sends(scope).begin(new).await.map_err(SessionError::from)?;
         self.go_on(scope, session, id, begun, send).await
     }
@@ -121,23 +121,23 @@ impl Outbound {
         session: &SessionId,
         asked: &[u8; 32],
         send: &Send,
-    ) -> Result<Option<(Send, Vec<KeyWrite>, Vec<LogLine>)>, SendError> {
+    ) -> Result<Option<(Send, Effects, Vec<LogLine>)>, SendError> {
         let sends = self.store.sends(scope);
         if let Some(key) = &send.key
-            && sends.is_settled(session, key, asked).await.map_err(SessionError::from)?
+            && sends.is_answered(session, key, asked).await.map_err(SessionError::from)?
         {
-            return Ok(Some((send.clone(), Vec::new(), Vec::new())));
+            return Ok(Some((send.clone(), Effects::default(), Vec::new())));
         }
         let Outgoing::Text(text) = &send.what;
         let judged = self.plugins.outgoing(session, &send.to, text).await.map_err(SessionError::from)?;
-        let (verdict, Left { effects: Effects { writes, .. }, logs, .. }) = judged;
+        let (verdict, Left { effects, logs, .. }) = judged;
         match verdict {
             OutgoingVerdict::Send { to, text } => {
                 let what = Outgoing::Text(text);
-                Ok(Some((Send { to, what, key: send.key.clone() }, writes, logs)))
+                Ok(Some((Send { to, what, key: send.key.clone() }, effects, logs)))
             }
             OutgoingVerdict::Drop { code, detail } => {
-                let committed = self.store.plugins(scope).commit(session, writes, logs).await;
+                let committed = self.store.plugins(scope).commit(session, effects, logs).await;
                 let said = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
                 match committed.map_err(SessionError::from)? {
                     true => Err(SendError::Dropped(format!("{code}{said}"))),

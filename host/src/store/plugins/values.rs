@@ -52,20 +52,6 @@ impl Plugins<'_> {
         Ok(value)
     }
 
-    /// Commits what plugins wrote while they judged a message that is not to be sent. Answers `false`, and changes
-    /// nothing, when a value they relied on was changed meanwhile.
-    pub async fn commit(
-        &self,
-        session: &SessionId,
-        writes: Vec<KeyWrite>,
-        logs: Vec<LogLine>,
-    ) -> Result<bool, StoreError> {
-        let (owners, now, session) = (self.1.owners(), self.0.clock().now(), session.clone());
-        let work =
-            self.0.write(move |tx| Box::pin(async move { keep(tx, owners, &session, &writes, logs, now).await }));
-        work.await
-    }
-
     /// How many keys a plugin has, and the bytes of its keys and values together.
     pub async fn usage(&self, plugin: &PluginId) -> Result<(u64, u64), StoreError> {
         let ((low, high), now) = (self.1.owners(), self.0.clock().now());
@@ -74,21 +60,6 @@ impl Plugins<'_> {
         });
         Ok((total.0.unsigned_abs(), total.1.unsigned_abs()))
     }
-}
-
-/// Makes the writes and adds the lines; `false`, before anything is changed, when a value is not as expected.
-pub(in crate::store) async fn keep(
-    tx: &mut Tx,
-    owners: (i64, i64),
-    session: &SessionId,
-    writes: &[KeyWrite],
-    mut lines: Vec<LogLine>,
-    now: Millis,
-) -> Result<bool, StoreError> {
-    let Some(found) = look(tx, session, writes, now).await? else { return Ok(false) };
-    lines.extend(put(tx, writes, found, now).await?);
-    logs::add(tx, owners, &lines).await?;
-    Ok(true)
 }
 
 /// What stands where a write is to be made.
