@@ -77,7 +77,7 @@ impl Router {
             Filtered::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, tries)),
         };
         let mut deliveries = Vec::new();
-        for endpoint in self.store.deliveries(Scope::gateway()).endpoints(&event.session).await? {
+        for endpoint in self.store.endpoints(Scope::gateway()).list(&event.session).await? {
             if !admits(route_to.as_deref(), &endpoint) {
                 continue;
             }
