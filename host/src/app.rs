@@ -27,7 +27,7 @@ use crate::session::Sessions;
 use crate::store::vault::VaultError;
 use crate::store::{Store, StoreError, Vault};
 use crate::webhook::Webhooks;
-use crate::whatsapp::{self, Receive, Whatsapp};
+use crate::whatsapp::{Receive, Whatsapp};
 
 /// Time tasks have to end at a stop. SIGTERM to exit takes at most about 30 s with the sessions' own patience.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -104,14 +104,7 @@ impl App {
         let store = Store::open(&config.database, vault, clock.clone(), &storing).await?;
         let egress = Egress::new(&config.webhook, mode == Mode::Demo)?;
         let webhooks = Webhooks::start(store.clone(), egress.clone(), clock.clone(), config.webhook, &tasks);
-        let plugins = Plugins::start(
-            config.plugin,
-            store.clone(),
-            egress.clone(),
-            clock.clone(),
-            whatsapp::new_message_id,
-            &tasks,
-        )?;
+        let plugins = Plugins::start(config.plugin, store.clone(), egress.clone(), clock.clone(), &tasks)?;
         let queued = Arc::new(Notify::new());
         let (wake, queue_wake) = (webhooks, Arc::clone(&queued));
         let inbound = Inbound::start(store.clone(), plugins.clone(), clock.clone(), &tasks, move || {
@@ -140,8 +133,6 @@ impl App {
             store: store.clone(),
             sessions: sessions.clone(),
             outbound,
-            inbound,
-            plugins,
             auth,
             egress,
             clock,

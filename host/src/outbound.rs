@@ -21,7 +21,6 @@ use crate::plugin::{Left, OutgoingVerdict, Plugins};
 use crate::session::{SessionError, Sessions};
 use crate::store::sends::{Begun, NewSend};
 use crate::store::{Store, StoreError};
-use crate::whatsapp;
 
 /// Times the plugins are asked again when values change under them.
 const CONFLICTS: u32 = 20;
@@ -93,7 +92,7 @@ impl Outbound {
         let asked = digest(&send);
         for _ in 0..CONFLICTS {
             let Some((send, effects, logs)) = self.judge(scope, session, &asked, &send).await? else { continue };
-            let fresh = whatsapp::new_message_id();
+            let fresh = MessageId::new();
             let key = send.key.as_deref().map(|key| (key, &asked));
             let new = NewSend { session, message: &fresh, to: &send.to, key, effects, logs };
             match self.store.sends(scope).begin(new).await.map_err(SessionError::from)? {

@@ -200,9 +200,8 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gateway is stopping")
                 .retry_after(Duration::from_secs(5)),
-            StoreError::Contended => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "contended", error.to_string()).retry_after(Duration::from_secs(1))
-            }
+            StoreError::Contended => Self::new(StatusCode::SERVICE_UNAVAILABLE, "contended", error.to_string())
+                .retry_after(Duration::from_secs(1)),
             StoreError::Taken(what) => Self::conflict("taken", format!("{what} is already taken")),
             error => Self::logged(&error),
         }

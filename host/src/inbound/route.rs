@@ -40,8 +40,7 @@ impl Router {
         for conflicts in 0..CONFLICTS {
             let attempt = tries.saturating_add(conflicts).saturating_add(1);
             let routing = Routing { tries, ..self.decide(event, attempt, tries).await? };
-            let news = !routing.deliveries.is_empty() || !routing.effects.sends.is_empty();
-            let held = matches!(routing.outcome, Outcome::Deferred { .. } | Outcome::Parked { .. });
+            let (news, held) = (routing.makes_work(), routing.outcome.holds());
             match self.store.events(Scope::gateway()).route(&event.id, routing).await? {
                 Routed::Conflict => {}
                 Routed::Already => return Ok(Vec::new()),
@@ -63,7 +62,7 @@ impl Router {
     /// answer itself.
     async fn decide(&self, event: &Event, attempt: u32, tries: u32) -> Result<Routing, StoreError> {
         if event.message().is_some_and(|message| message.from_me) {
-            return Ok(Routing::new(Outcome::Forwarded));
+            return Ok(Routing::default());
         }
         let mut passage = self.plugins.passage(event, attempt).await?;
         let filtered = passage.filter().await;
@@ -101,7 +100,7 @@ impl Router {
 
 fn routing(outcome: Outcome, passage: Passage) -> Routing {
     let Left { steps, labels, effects, logs } = passage.finish();
-    Routing { steps, labels, effects, logs, ..Routing::new(outcome) }
+    Routing { steps, labels, effects, logs, outcome, ..Routing::default() }
 }
 
 /// Whether an endpoint is among those a plugin named, by name or id; without a word from a plugin, all are.
