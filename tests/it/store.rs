@@ -4,7 +4,6 @@ mod accounts;
 mod arrivals;
 mod deliveries;
 mod file;
-mod load;
 mod refusals;
 mod scope;
 mod sends;
