@@ -11,11 +11,13 @@
 //!
 //! Invariant: nothing is answered as written before the disk has it.
 
+mod column;
 pub mod deliveries;
 mod dialect;
-mod endpoints;
+pub mod endpoints;
 pub mod events;
 pub mod keys;
+pub mod plugin_sends;
 pub mod plugins;
 mod pool;
 pub mod sends;
@@ -191,6 +193,11 @@ impl Store {
         events::Events(self, scope)
     }
 
+    /// Webhook endpoints.
+    pub fn endpoints(&self, scope: Scope) -> endpoints::Endpoints<'_> {
+        endpoints::Endpoints(self, scope)
+    }
+
     /// Webhook deliveries.
     pub fn deliveries(&self, scope: Scope) -> deliveries::Deliveries<'_> {
         deliveries::Deliveries(self, scope)
@@ -201,9 +208,14 @@ impl Store {
         sends::Sends(self, scope)
     }
 
-    /// Plugins and what they keep.
+    /// Plugins: the catalog, where they are bound, what they keep and what they said.
     pub fn plugins(&self, scope: Scope) -> plugins::Plugins<'_> {
         plugins::Plugins(self, scope)
+    }
+
+    /// Messages plugins asked to be sent.
+    pub fn plugin_sends(&self, scope: Scope) -> plugin_sends::PluginSends<'_> {
+        plugin_sends::PluginSends(self, scope)
     }
 
     /// Small values of the gateway itself, such as the web client version last fetched.

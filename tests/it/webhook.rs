@@ -10,10 +10,10 @@ use wagate::app::tasks::Tasks;
 use wagate::config::{DatabaseConfig, VaultConfig, WebhookConfig};
 use wagate::egress::Egress;
 use wagate::model::{
-    Attempt, AttemptOutcome, Clock, DeliveryState, Incoming, MessageKind, Millis, Role, Scope, SessionId,
+    Attempt, AttemptOutcome, Clock, DeliveryState, Incoming, MessageKind, Millis, Role, Scope, SessionId, Shape,
 };
 use wagate::store::deliveries::{DeliveryRow, Settlement};
-use wagate::store::events::NewDelivery;
+use wagate::store::events::{NewDelivery, Outcome, Routed, Routing};
 use wagate::store::{Store, Vault};
 use wagate::webhook::{Webhooks, body};
 use wagate_tests::receiver::{Receiver, Recorded, Reply};
@@ -66,10 +66,12 @@ impl Post {
         let batch: Vec<Incoming> = (0..count).map(|n| incoming(self.sequence + n, self.clock.now())).collect();
         self.sequence += count;
         let events = self.store.events(Scope::gateway()).receive(&self.session, &batch).await.unwrap();
-        let endpoint = self.store.deliveries(Scope::gateway()).endpoints(&self.session).await.unwrap().remove(0).id;
+        let endpoint = self.store.endpoints(Scope::gateway()).list(&self.session).await.unwrap().remove(0).id;
         for event in &events {
-            let delivery = NewDelivery { endpoint: endpoint.clone(), body: body::founding(event) };
-            assert!(self.store.events(Scope::gateway()).route(&event.id, &[delivery]).await.unwrap());
+            let delivery = NewDelivery { endpoint: endpoint.clone(), shape: Shape::json(body::founding(event)) };
+            let routing = Routing { deliveries: vec![delivery], ..Routing::new(Outcome::Forwarded) };
+            let routed = self.store.events(Scope::gateway()).route(&event.id, routing).await.unwrap();
+            assert_eq!(routed, Routed::Done { raised: Vec::new() });
         }
         events.into_iter().map(|event| event.id.to_string()).collect()
     }
@@ -322,7 +324,7 @@ async fn a_stale_claim_settles_nothing() {
     assert!(deliveries.claim(1, lease).await.unwrap().is_empty(), "claimed twice within one lease");
     post.clock.advance(lease);
     let newest = deliveries.claim(1, lease).await.unwrap().remove(0);
-    assert!(newest.epoch > stale.epoch && newest.body == stale.body);
+    assert!(newest.epoch > stale.epoch && newest.shape == stale.shape);
 
     let outcome = AttemptOutcome::Accepted { status: 200 };
     let attempt = Attempt { started_at: post.clock.now(), took_ms: 1, outcome };

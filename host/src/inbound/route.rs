@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::app::tasks::Tasks;
-use crate::model::{Event, Scope};
-use crate::store::events::NewDelivery;
+use crate::model::{Event, Scope, Shape};
+use crate::store::events::{NewDelivery, Outcome, Routed as Done, Routing};
 use crate::store::{Store, StoreError};
 use crate::webhook::body;
 
@@ -73,8 +73,9 @@ async fn lane(store: Store, tasks: Tasks, routed: Routed, mut events: mpsc::Rece
 
 async fn route(store: &Store, event: &Event, routed: &Routed) -> Result<(), StoreError> {
     let deliveries = deliveries(store, event).await?;
-    let fresh = store.events(Scope::gateway()).route(&event.id, &deliveries).await?;
-    if fresh && !deliveries.is_empty() {
+    let some = !deliveries.is_empty();
+    let routing = Routing { deliveries, ..Routing::new(Outcome::Forwarded) };
+    if let (Done::Done { .. }, true) = (store.events(Scope::gateway()).route(&event.id, routing).await?, some) {
         routed();
     }
     Ok(())
@@ -85,6 +86,7 @@ async fn deliveries(store: &Store, event: &Event) -> Result<Vec<NewDelivery>, St
     if event.message().is_some_and(|message| message.from_me) {
         return Ok(Vec::new());
     }
-    let endpoints = store.deliveries(Scope::gateway()).endpoints(&event.session).await?;
-    Ok(endpoints.into_iter().map(|to| NewDelivery { endpoint: to.id, body: body::founding(event) }).collect())
+    let endpoints = store.endpoints(Scope::gateway()).list(&event.session).await?;
+    let shape = Shape::json(body::founding(event));
+    Ok(endpoints.into_iter().map(|to| NewDelivery { endpoint: to.id, shape: shape.clone() }).collect())
 }

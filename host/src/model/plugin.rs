@@ -47,6 +47,22 @@ pub enum FailurePolicy {
     Park,
 }
 
+impl FailurePolicy {
+    /// The policy's stored name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Park => "park",
+        }
+    }
+
+    /// The policy behind a stored name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Open, Self::Closed, Self::Park].into_iter().find(|policy| policy.name() == name)
+    }
+}
+
 /// What a version may do beside reading its configuration. As text, one word a grant: see [`Grants::words`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
@@ -400,6 +416,24 @@ pub enum LogLevel {
     Error,
 }
 
+impl LogLevel {
+    /// The level's stored name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+
+    /// The level behind a stored name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error].into_iter().find(|level| level.name() == name)
+    }
+}
+
 /// A line of a plugin's log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
@@ -439,6 +473,14 @@ pub struct Shape {
     pub headers: Vec<(String, String)>,
     /// Appended to the path of the endpoint's address; empty for nothing.
     pub path_suffix: String,
+}
+
+impl Shape {
+    /// A webhook with this JSON for a body and nothing else.
+    pub fn json(body: impl Into<bytes::Bytes>) -> Self {
+        let content_type = "application/json".to_owned();
+        Self { body: body.into(), content_type, headers: Vec::new(), path_suffix: String::new() }
+    }
 }
 
 #[cfg(test)]

@@ -45,12 +45,18 @@ fn statements() -> Vec<(&'static str, Sql)> {
         deliveries::STATEMENTS,
         endpoints::STATEMENTS,
         events::STATEMENTS,
+        events::held::STATEMENTS,
+        events::routing::STATEMENTS,
         &keys::statements(),
+        plugin_sends::STATEMENTS,
+        plugins::STATEMENTS,
+        plugins::bindings::STATEMENTS,
+        plugins::logs::STATEMENTS,
+        plugins::values::STATEMENTS,
         sends::STATEMENTS,
         sessions::STATEMENTS,
         settings::STATEMENTS,
         users::STATEMENTS,
-        &keys::statements(),
     ]
     .concat()
 }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use wagate::model::{Attempt, AttemptOutcome, Clock};
 use wagate::store::deliveries::Settlement;
-use wagate::store::events::NewDelivery;
 
-use super::{Place, message, session, shop};
+use super::{Place, delivery, endpoint, forward, message, session, shop};
 
 const CALLERS: usize = 200;
 
@@ -72,7 +71,7 @@ async fn measures_the_way_of_a_delivery() {
     let store = place.open().await;
     let (scope, id) = shop(&store).await;
     let (events, deliveries) = (store.events(scope), store.deliveries(scope));
-    let endpoint = deliveries.endpoints(&id).await.unwrap().remove(0).id;
+    let endpoint = endpoint(&store, &id).await;
     let batch: Vec<_> = (0..10_000).map(|n| message(format!("m{n}"))).collect();
 
     let started = Instant::now();
@@ -82,10 +81,10 @@ async fn measures_the_way_of_a_delivery() {
     }
     eprintln!("receive in batches of 100: {:.0}/s", rate(stored.len(), started.elapsed()));
 
-    let plan = [NewDelivery { endpoint, body: "x".repeat(300) }];
+    let plan = vec![delivery(endpoint, "x".repeat(300))];
     let started = Instant::now();
     for part in stored.chunks(CALLERS) {
-        join_all(part.iter().map(|event| events.route(&event.id, &plan))).await;
+        join_all(part.iter().map(|event| forward(&store, scope, &event.id, plan.clone()))).await;
     }
     eprintln!("route, {CALLERS} at once: {:.0}/s", rate(stored.len(), started.elapsed()));
 

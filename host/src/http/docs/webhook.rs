@@ -102,7 +102,7 @@ pub(super) fn schemas() -> Vec<(String, RefOr<Schema>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Event, Incoming, MessageKind, Millis};
+    use crate::model::{Event, Happening, Incoming, MessageKind, Millis};
     use crate::webhook::body;
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
         let event = Event {
             id: crate::model::EventId::new(),
             session: "1234567890".parse().unwrap(),
-            message,
+            what: Happening::Message(message),
             stored_at: Millis(1_643_723_401_000),
         };
         serde_json::from_str::<WebhookMessage>(&body::founding(&event)).expect("every field is described");

@@ -1,0 +1,298 @@
+//! Station two: what became of an event on its way through its chain, in one transaction.
+//!
+//! Verdict, deliveries, what plugins keep, messages and events they asked for, and their log lines are committed together
+//! or not at all. An event that is deferred or parked stays unrouted and is held: its row in `routings` says until when.
+//!
+//! Invariant: a passage is committed once. It names how often its event was run before ([`Routing::tries`]), and of two
+//! that name the same number one finds the event changed.
+
+use super::{Events, digest};
+use crate::model::{
+    DeliveryId, Effects, EndpointId, Event, EventId, Happening, Labels, LogLine, Millis, PluginEvent, PluginId,
+    SessionId, Shape, Step,
+};
+use crate::store::column::json;
+use crate::store::deliveries::ShapeRow;
+use crate::store::plugins::{logs, values};
+use crate::store::pool::{Tx, on};
+use crate::store::sql::statements;
+use crate::store::{StoreError, plugin_sends};
+
+statements! {
+    /// Settles the event, or keeps it open under its condition when the time is null.
+    MARK = "UPDATE events SET routed_at = $1 WHERE id = $2 AND routed_at IS NULL
+        AND COALESCE((SELECT r.tries FROM routings r WHERE r.event_id = events.id), 0) = $3
+        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $4 AND $5 AND s.id = events.session_id)";
+    OPEN = "SELECT e.session_id FROM events e JOIN sessions s ON s.id = e.session_id WHERE s.owner BETWEEN $1 AND $2
+        AND e.id = $3 AND e.routed_at IS NULL
+        AND COALESCE((SELECT r.tries FROM routings r WHERE r.event_id = e.id), 0) = $4";
+    /// Makes no row when the endpoint is gone, disabled, or another session's.
+    DELIVER = "INSERT INTO deliveries (id, session_id, event_id, endpoint_id, state, due_at, epoch, attempts,
+            body, body_bytes, content_type, headers, path_suffix, created_at)
+        SELECT $1, e.session_id, e.id, n.id, 'waiting', $2, 0, 0, $3, $4, $5, $6, $7, $8
+        FROM events e JOIN endpoints n ON n.session_id = e.session_id AND n.enabled WHERE e.id = $9 AND n.id = $10";
+    RECORD = "INSERT INTO routings (event_id, session_id, outcome, code, detail, steps, labels, tries, due_at, plugin_id, at)
+        SELECT e.id, e.session_id, $1, $2, $3, $4, $5, $6, $7, $8, $9 FROM events e WHERE e.id = $10
+        ON CONFLICT (event_id) DO UPDATE SET outcome = excluded.outcome, code = excluded.code, detail = excluded.detail,
+            steps = excluded.steps, labels = excluded.labels, tries = excluded.tries, due_at = excluded.due_at,
+            plugin_id = excluded.plugin_id, at = excluded.at",
+        mysql: "INSERT INTO routings (event_id, session_id, outcome, code, detail, steps, labels, tries, due_at, plugin_id, at)
+        SELECT e.id, e.session_id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM events e WHERE e.id = ?
+        ON DUPLICATE KEY UPDATE outcome = VALUES(outcome), code = VALUES(code), detail = VALUES(detail),
+            steps = VALUES(steps), labels = VALUES(labels), tries = VALUES(tries), due_at = VALUES(due_at),
+            plugin_id = VALUES(plugin_id), at = VALUES(at)";
+    /// Makes no row when the plugin is gone, or belongs to somebody else than the session.
+    RAISE = "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT $1, s.id, $2, $3, $4, $5
+        FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = $6 AND p.id = $7 ON CONFLICT (dedup) DO NOTHING",
+        mysql: "INSERT IGNORE INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT ?, s.id, ?, ?, ?, ?
+        FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = ? AND p.id = ?";
+}
+
+/// What is to be committed for an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Routing {
+    /// How often the event was run through its chain before: 0, or what [`Events::held`] answered.
+    pub tries: u32,
+    /// What shall become of it.
+    pub outcome: Outcome,
+    /// The steps of its chains.
+    pub steps: Vec<Step>,
+    /// The labels it came out with.
+    pub labels: Labels,
+    /// What the calls want done.
+    pub effects: Effects,
+    /// What they said.
+    pub logs: Vec<LogLine>,
+    /// Where it goes.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It went on to its endpoints.
+    Forwarded,
+    /// A plugin ended its way.
+    Dropped {
+        /// The plugin's code.
+        code: String,
+        /// And its words.
+        detail: Option<String>,
+    },
+    /// A plugin wants to see it again.
+    Deferred {
+        /// From then on.
+        until: Millis,
+    },
+    /// A plugin failed on it, and it waits until that works.
+    Parked {
+        /// When it is tried again at the latest.
+        until: Millis,
+        /// The plugin.
+        plugin: PluginId,
+        /// How it failed.
+        why: String,
+    },
+}
+
+/// A delivery to be created when an event is routed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// What is posted, fixed now.
+    pub shape: Shape,
+}
+
+/// What [`Events::route`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// All of it is committed.
+    Done {
+        /// The events plugins raised, stored and to be routed in turn.
+        raised: Vec<Event>,
+    },
+    /// Nothing: the event is not there, was routed before, or another passage of it was committed meanwhile.
+    Already,
+    /// Nothing: a value that a plugin relied on was changed meanwhile. Run the passage again.
+    Conflict,
+}
+
+impl Routing {
+    /// This outcome of a first passage that left nothing behind.
+    pub fn new(outcome: Outcome) -> Self {
+        Self {
+            tries: 0,
+            outcome,
+            steps: Vec::new(),
+            labels: Labels::new(),
+            effects: Effects::default(),
+            logs: Vec::new(),
+            deliveries: Vec::new(),
+        }
+    }
+}
+
+impl Events<'_> {
+    /// Station two: commits what became of an event, in one transaction. Deferred and parked events stay unrouted and
+    /// are held; others are routed for good.
+    ///
+    /// Left out, without failing the rest: deliveries to an endpoint that is gone meanwhile, whatever belongs to a plugin
+    /// that is gone, and values above a plugin's quota, which its log then says.
+    pub async fn route(&self, event: &EventId, routing: Routing) -> Result<Routed, StoreError> {
+        let ((low, high), now, event) = (self.1.owners(), self.0.clock().now(), event.clone());
+        let Plan { tries, record, deliveries, raised, effects, logs } = Plan::of(&event, routing)?;
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                let Effects { writes, sends, .. } = effects;
+                let mut session = None;
+                if !writes.is_empty() || !sends.is_empty() || !raised.is_empty() {
+                    let open: Option<SessionId> = on!(&mut *tx, |db, q| {
+                        let open = sqlx::query_scalar(q(OPEN)).bind(low).bind(high).bind(&event);
+                        open.bind(i64::from(tries)).fetch_optional(db).await?
+                    });
+                    let Some(open) = open else { return Ok(Routed::Already) };
+                    session = Some(open);
+                }
+                // Everything that may turn this back comes before the first write.
+                let found = match &session {
+                    Some(session) => values::look(tx, session, &writes, now).await?,
+                    None => Some(Vec::new()),
+                };
+                let Some(found) = found else { return Ok(Routed::Conflict) };
+                let routed_at = record.as_ref().is_none_or(|record| record.due_at.is_none()).then_some(now);
+                let marked = on!(&mut *tx, |db, q| {
+                    let mark = sqlx::query(q(MARK)).bind(routed_at).bind(&event).bind(i64::from(tries));
+                    mark.bind(low).bind(high).execute(db).await?.rows_affected()
+                });
+                if marked == 0 {
+                    return Ok(Routed::Already);
+                }
+                if let Some(record) = record {
+                    record.write(tx, &event, now).await?;
+                }
+                deliver(tx, &event, deliveries, now).await?;
+                let mut lines = logs;
+                let mut stored = Vec::new();
+                if let Some(session) = &session {
+                    lines.extend(values::put(tx, &writes, found, now).await?);
+                    plugin_sends::add(tx, session, &event, sends, now).await?;
+                    stored = raise(tx, session, raised, now).await?;
+                }
+                logs::add(tx, (low, high), &lines).await?;
+                Ok(Routed::Done { raised: stored })
+            })
+        });
+        work.await
+    }
+}
+
+/// A routing with everything encoded, so that the writer has only statements left to run.
+struct Plan {
+    tries: u32,
+    record: Option<Record>,
+    deliveries: Vec<(EndpointId, ShapeRow)>,
+    raised: Vec<Raised>,
+    effects: Effects,
+    logs: Vec<LogLine>,
+}
+
+/// The row of `routings`.
+struct Record {
+    outcome: &'static str,
+    code: Option<String>,
+    detail: Option<String>,
+    steps: String,
+    labels: String,
+    tries: u32,
+    due_at: Option<Millis>,
+    plugin: Option<PluginId>,
+}
+
+/// An event a plugin raised, as its row.
+struct Raised {
+    what: PluginEvent,
+    dedup: [u8; 32],
+    payload: String,
+}
+
+impl Plan {
+    fn of(origin: &EventId, routing: Routing) -> Result<Self, StoreError> {
+        let Routing { tries, outcome, steps, labels, mut effects, logs, deliveries } = routing;
+        // A first passage that met no plugin leaves no record: that is what having none says.
+        let plain = tries == 0 && steps.is_empty() && outcome == Outcome::Forwarded;
+        let record = (!plain).then(|| Record::of(outcome, &steps, &labels, tries.saturating_add(1))).transpose()?;
+        let shaped = |NewDelivery { endpoint, shape }| ShapeRow::of(shape).map(|shape| (endpoint, shape));
+        let deliveries = deliveries.into_iter().map(shaped).collect::<Result<_, _>>()?;
+        let raised = std::mem::take(&mut effects.events).into_iter().enumerate();
+        let raised = raised.map(|(at, what)| Raised::of(origin, what, at, tries)).collect::<Result<_, _>>()?;
+        Ok(Self { tries, record, deliveries, raised, effects, logs })
+    }
+}
+
+impl Record {
+    fn of(outcome: Outcome, steps: &[Step], labels: &Labels, tries: u32) -> Result<Self, StoreError> {
+        let (steps, labels) = (json(steps)?, json(labels)?);
+        let bare = Self { outcome: "", code: None, detail: None, steps, labels, tries, due_at: None, plugin: None };
+        Ok(match outcome {
+            Outcome::Forwarded => Self { outcome: "forwarded", ..bare },
+            Outcome::Dropped { code, detail } => Self { outcome: "dropped", code: Some(code), detail, ..bare },
+            Outcome::Deferred { until } => Self { outcome: "deferred", due_at: Some(until), ..bare },
+            Outcome::Parked { until, plugin, why } => {
+                Self { outcome: "parked", due_at: Some(until), plugin: Some(plugin), detail: Some(why), ..bare }
+            }
+        })
+    }
+
+    async fn write(self, tx: &mut Tx, event: &EventId, now: Millis) -> Result<(), StoreError> {
+        let Self { outcome, code, detail, steps, labels, tries, due_at, plugin } = self;
+        on!(tx, |db, q| {
+            let record = sqlx::query(q(RECORD)).bind(outcome).bind(code).bind(detail).bind(steps).bind(labels);
+            let record = record.bind(i64::from(tries)).bind(due_at).bind(plugin).bind(now).bind(event);
+            record.execute(db).await?;
+        });
+        Ok(())
+    }
+}
+
+impl Raised {
+    /// `at` is its place among those of the passage, which together with the passage makes it one of a kind.
+    fn of(origin: &EventId, what: PluginEvent, at: usize, tries: u32) -> Result<Self, StoreError> {
+        let payload = json(&what)?;
+        let parts = ["raised", origin.as_str(), what.plugin.as_str(), &at.to_string(), &tries.to_string()];
+        Ok(Self { dedup: digest(&parts), what, payload })
+    }
+}
+
+async fn deliver(
+    tx: &mut Tx,
+    event: &EventId,
+    deliveries: Vec<(EndpointId, ShapeRow)>,
+    now: Millis,
+) -> Result<(), StoreError> {
+    on!(tx, |db, q| {
+        for (endpoint, ShapeRow { body, body_bytes, content_type, headers, path_suffix }) in deliveries {
+            let add = sqlx::query(q(DELIVER)).bind(DeliveryId::new()).bind(now).bind(body).bind(body_bytes);
+            let add = add.bind(content_type).bind(headers).bind(path_suffix).bind(now);
+            add.bind(event).bind(endpoint).execute(&mut *db).await?;
+        }
+    });
+    Ok(())
+}
+
+/// Stores the events plugins raised and answers those that are new.
+async fn raise(tx: &mut Tx, session: &SessionId, raised: Vec<Raised>, now: Millis) -> Result<Vec<Event>, StoreError> {
+    let mut stored = Vec::with_capacity(raised.len());
+    on!(tx, |db, q| {
+        for Raised { what, dedup, payload } in raised {
+            let plugin = what.plugin.clone();
+            let event =
+                Event { id: EventId::new(), session: session.clone(), what: Happening::Plugin(what), stored_at: now };
+            let add = sqlx::query(q(RAISE)).bind(&event.id).bind(event.kind()).bind(dedup.to_vec()).bind(payload);
+            if add.bind(now).bind(session).bind(plugin).execute(&mut *db).await?.rows_affected() == 1 {
+                stored.push(event);
+            }
+        }
+    });
+    Ok(stored)
+}

@@ -1,0 +1,1 @@
+//! What becomes of an event: verdicts, effects and holds, committed together.
