@@ -10,6 +10,7 @@ mod export;
 mod flags;
 mod gateway;
 mod migrate;
+mod plugin_compiler;
 mod qr;
 mod say;
 mod serve;
@@ -59,6 +60,9 @@ enum Command {
     /// Write the API document or the example settings file.
     #[command(subcommand)]
     Export(export::Command),
+    /// Compile a component; called by the gateway itself.
+    #[command(hide = true)]
+    PluginCompiler(plugin_compiler::Arguments),
 }
 
 /// Runs one command.
@@ -71,6 +75,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Config(command) => settings::run(&command, &Values::resolve(&sources)?),
         Command::User(arguments) => user::run(arguments, &Config::load(&sources)?).await,
         Command::Session(arguments) => session::run(arguments, &Config::load(&sources)?).await,
+        Command::PluginCompiler(arguments) => plugin_compiler::run(&arguments),
         Command::Migrate => migrate::run(&Config::load(&sources)?).await,
         Command::Export(command) => {
             export::run(&command);

@@ -16,7 +16,6 @@ use crate::model::{Chat, Clock, MessageId, MessageState, Outgoing, Phone, Scope,
 use crate::session::{SessionError, Sessions};
 use crate::store::Store;
 use crate::store::sends::{Begun, NewSend};
-use crate::whatsapp;
 
 /// The sender. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -78,7 +77,7 @@ impl Outbound {
     pub async fn send(&self, scope: Scope, session: &SessionId, send: Send) -> Result<Accepted, SendError> {
         let found = self.store.sessions(scope).get(session).await.map_err(SessionError::from)?;
         found.ok_or(SessionError::NotFound)?;
-        let fresh = whatsapp::new_message_id();
+        let fresh = MessageId::new();
         let digest = digest(&send);
         let key = send.key.as_deref().map(|key| (key, &digest));
         let begin = NewSend { session, message: &fresh, to: &send.to, key };

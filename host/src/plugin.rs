@@ -8,16 +8,39 @@
 //! Invariant: a plugin can fail, but not harm: whatever it does, its call ends within its limits, the process goes on,
 //! and the message follows the failure policy.
 
+mod api;
+mod breaker;
+mod call;
+mod capability;
+mod chains;
+mod code;
+pub mod compile;
+mod document;
+mod engine;
 mod health;
+mod inspect;
+mod introduce;
+mod link;
+mod machine;
+mod meter;
 mod passage;
+mod patch;
+mod pool;
 mod refusal;
+mod state;
+mod ticker;
 
+use std::fmt;
 use std::sync::Arc;
 
 pub use health::{Failure, Health};
 pub use passage::{Filtered, Left, OutgoingVerdict, Passage, Shaped};
 pub use refusal::Refusal;
 
+use self::chains::{Chain, Chains};
+use self::link::Link;
+use self::machine::Machine;
+use self::state::Outside;
 use crate::app::tasks::Tasks;
 use crate::config::PluginConfig;
 use crate::egress::Egress;
@@ -30,7 +53,8 @@ pub struct Plugins(Arc<Shared>);
 
 struct Shared {
     config: PluginConfig,
-    store: Store,
+    machine: Arc<Machine>,
+    chains: Arc<Chains>,
 }
 
 /// Why plugins cannot be run on this machine.
@@ -54,23 +78,29 @@ impl Plugins {
     pub fn start(
         config: PluginConfig,
         store: Store,
-        _egress: Egress,
-        _clock: Clock,
-        _tasks: &Tasks,
+        egress: Egress,
+        clock: Clock,
+        tasks: &Tasks,
     ) -> Result<Self, PluginError> {
-        Ok(Self(Arc::new(Shared { config, store })))
+        let outside = Outside { store, egress, clock: clock.clone() };
+        let machine = Arc::new(Machine::start(&config, outside)?);
+        let chains = Arc::new(Chains::default());
+        tasks.spawn("plugin sweep", chains::sweeping(Arc::clone(&chains), clock, tasks.stopping()));
+        Ok(Self(Arc::new(Shared { config, machine, chains })))
     }
 
     /// A passage of this event through the chain of its session. `attempt` is 1 for the first.
     pub async fn passage(&self, event: &Event, attempt: u32) -> Result<Passage, StoreError> {
-        let chain = self.0.store.plugins(Scope::gateway()).chain(&event.session).await?;
-        Ok(self.passage_through(chain.into(), event, attempt, false))
+        let chain = self.chain(&event.session).await?;
+        Ok(Passage::new(Arc::clone(&self.0.machine), chain, event, attempt, false))
     }
 
     /// A passage through this chain. In a rehearsal no request leaves, and neither health nor breakers are touched;
     /// whether the rest is done is up to the caller.
-    pub fn passage_through(&self, _chain: Arc<[Bound]>, event: &Event, _attempt: u32, _rehearsal: bool) -> Passage {
-        Passage::new(event)
+    pub fn passage_through(&self, chain: Arc<[Bound]>, event: &Event, attempt: u32, rehearsal: bool) -> Passage {
+        let (machine, now) = (&self.0.machine, self.0.machine.outside.clock.now());
+        let links = chain.iter().map(|bound| Arc::new(Link::new(bound, machine.share, None, now)));
+        Passage::new(Arc::clone(machine), links.collect(), event, attempt, rehearsal)
     }
 
     /// Asks the filters that were granted `outgoing` about a message that is to be sent.
@@ -80,31 +110,45 @@ impl Plugins {
         to: &Chat,
         text: &str,
     ) -> Result<(OutgoingVerdict, Left), StoreError> {
-        self.0.store.plugins(Scope::gateway()).chain(session).await?;
-        Ok((OutgoingVerdict::Send { to: to.clone(), text: text.to_owned() }, Left::default()))
+        let chain = self.chain(session).await?;
+        if !chain.iter().any(|link| link.place.grants.outgoing) {
+            return Ok((OutgoingVerdict::Send { to: to.clone(), text: text.to_owned() }, Left::default()));
+        }
+        let machine = Arc::clone(&self.0.machine);
+        let sender = machine.outside.store.sessions(Scope::gateway()).get(session).await?;
+        let from = sender.and_then(|session| session.link).map(|link| Chat::person(&link.phone));
+        Ok(passage::outgoing(machine, &chain, session, from, to, text).await)
     }
 
     /// Looks at a component: reads it, compiles it in a process of its own and lets it describe itself. Nothing is
     /// stored but the compiled code. With a script, the component is the one that runs scripts, and the script is tried.
-    pub async fn inspect(&self, bytes: &[u8], _script: Option<&str>) -> Result<Report, Refusal> {
-        tokio::task::yield_now().await;
-        if bytes.len() > self.0.config.max_component() {
-            return Err(Refusal::TooLarge { size: bytes.len(), limit: self.0.config.max_component() });
-        }
-        Err(Refusal::NotWasm)
+    pub async fn inspect(&self, bytes: &[u8], script: Option<&str>) -> Result<Report, Refusal> {
+        introduce::inspect(&self.0.machine, bytes, script, self.0.config.max_component()).await
     }
 
     /// Lets the plugin check its configuration in `init`, in a fresh instance.
-    pub async fn try_init(&self, _bound: &Bound) -> Result<(), Refusal> {
-        tokio::task::yield_now().await;
-        Ok(())
+    pub async fn try_init(&self, bound: &Bound) -> Result<(), Refusal> {
+        introduce::try_init(&self.0.machine, bound).await
     }
 
     /// The catalog has changed: chains are read anew. What is compiled stays.
-    pub fn forget(&self) {}
+    pub fn forget(&self) {
+        self.0.chains.forget();
+    }
 
     /// How a plugin has fared since the gateway was started.
-    pub fn health(&self, _plugin: &PluginId) -> Health {
-        Health::default()
+    pub fn health(&self, plugin: &PluginId) -> Health {
+        self.0.chains.health(plugin)
+    }
+
+    async fn chain(&self, session: &SessionId) -> Result<Chain, StoreError> {
+        let Machine { outside, share, .. } = &*self.0.machine;
+        self.0.chains.of(&outside.store, session, *share, outside.clock.now()).await
+    }
+}
+
+impl fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugins").finish_non_exhaustive()
     }
 }
