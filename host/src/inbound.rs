@@ -1,37 +1,60 @@
-//! Stations one and two of an incoming message: `receive` stores it, `route` makes one delivery per endpoint.
+//! Stations one and two of an incoming message: `receive` stores it, `route` passes it through the plugins and makes
+//! one delivery per endpoint.
 //!
-//! Invariant: `receive` returns only after the commit, and its return is the acknowledgement to WhatsApp. What
-//! was stored but not routed when the process ended is routed at the next start.
+//! Invariant: `receive` returns only after the commit, and its return is the acknowledgement to WhatsApp; no plugin
+//! runs before it. What was stored but not routed when the process ended is routed at the next start.
 
+mod held;
+mod lanes;
 mod route;
 
 use std::sync::Arc;
 
-use crate::app::tasks::Tasks;
-use crate::model::{Incoming, Scope, SessionId};
-use crate::store::{Store, StoreError};
+use tokio::sync::Notify;
 
-use self::route::Lanes;
+use self::lanes::Lanes;
+use self::route::Router;
+use crate::app::tasks::Tasks;
+use crate::model::{Clock, Incoming, Scope, SessionId};
+use crate::plugin::Plugins;
+use crate::store::{Store, StoreError};
 
 /// The incoming side. Cheap to clone.
 #[derive(Clone)]
 pub struct Inbound {
     store: Store,
     lanes: Arc<Lanes>,
+    held: Arc<Notify>,
 }
 
 impl Inbound {
-    /// Starts the routing lanes. `routed` is called after each routed event that has deliveries.
-    pub fn start(store: Store, tasks: &Tasks, routed: impl Fn() + Send + Sync + 'static) -> Self {
-        let lanes = Arc::new(Lanes::start(&store, tasks, &(Arc::new(routed) as route::Routed)));
-        Self { store, lanes }
+    /// Starts the routing lanes. `routed` is called after each routed event that left something to deliver or send.
+    pub fn start(
+        store: Store,
+        plugins: Plugins,
+        clock: Clock,
+        tasks: &Tasks,
+        routed: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let held = Arc::new(Notify::new());
+        let router = Router {
+            store: store.clone(),
+            plugins,
+            clock: clock.clone(),
+            routed: Arc::new(routed),
+            held: Arc::clone(&held),
+        };
+        let lanes = Arc::new(Lanes::start(&router, tasks));
+        let watch = held::watch(store.clone(), Arc::clone(&lanes), Arc::clone(&held), clock, tasks.clone());
+        tasks.spawn("held events", watch);
+        Self { store, lanes, held }
     }
 
     /// Makes a session's messages durable, all or none, then has the new ones routed.
     pub async fn receive(&self, session: &SessionId, batch: &[Incoming]) -> Result<(), StoreError> {
         let events = self.store.events(Scope::gateway()).receive(session, batch).await?;
         for event in events {
-            self.lanes.enter(event).await;
+            self.lanes.enter(event, 0).await;
         }
         Ok(())
     }
@@ -46,8 +69,13 @@ impl Inbound {
             after = Some(last.id.clone());
             resumed += page.len();
             for event in page {
-                self.lanes.enter(event).await;
+                self.lanes.enter(event, 0).await;
             }
         }
+    }
+
+    /// Held events may have come due: look now.
+    pub fn look_again(&self) {
+        self.held.notify_one();
     }
 }

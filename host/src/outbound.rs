@@ -1,10 +1,12 @@
 //! A send, from the request to WhatsApp's answer: one straight call.
 //!
-//! Whose session is it → is the recipient on WhatsApp → store the send under its message id → the wire → the
-//! server's word. The plugin chain for outgoing messages and pacing have their place before the store.
+//! Whose session is it → was it asked before under this key → what do the plugins make of it → store the send under its
+//! message id, with what the plugins want done → is the recipient on WhatsApp → the wire → the server's word. Pacing
+//! has its place before the wire. What plugins ask to be sent comes from rows (`queue.rs`) and passes no plugin.
 //!
 //! Invariant: a message id is stored before it goes out, and a repeated request goes out under the same id.
 
+pub mod queue;
 mod recipient;
 
 use std::sync::Arc;
@@ -12,16 +14,23 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use self::recipient::Recipients;
-use crate::model::{Chat, Clock, MessageId, MessageState, Outgoing, Phone, Scope, Sent, SessionId, Status};
+use crate::model::{
+    Chat, Clock, Effects, LogLine, MessageId, MessageState, Outgoing, Phone, Scope, Sent, SessionId, Status,
+};
+use crate::plugin::{Left, OutgoingVerdict, Plugins};
 use crate::session::{SessionError, Sessions};
-use crate::store::Store;
 use crate::store::sends::{Begun, NewSend};
+use crate::store::{Store, StoreError};
+
+/// Times the plugins are asked again when values change under them.
+const CONFLICTS: u32 = 20;
 
 /// The sender. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbound {
     store: Store,
     sessions: Sessions,
+    plugins: Plugins,
     recipients: Arc<Recipients>,
 }
 
@@ -56,6 +65,9 @@ pub enum SendError {
     /// The number is not on WhatsApp.
     #[error("the recipient {0} is not on WhatsApp; check the number and its country code")]
     NoSuchRecipient(Phone),
+    /// A plugin that filters what goes out dropped it.
+    #[error("a plugin dropped the message: {0}")]
+    Dropped(String),
     /// The key was used for a different request.
     #[error("this Idempotency-Key was used for another request; use a fresh one")]
     KeyReused,
@@ -69,26 +81,88 @@ pub enum SendError {
 
 impl Outbound {
     /// The sender over the running sessions.
-    pub fn new(store: Store, sessions: Sessions, clock: Clock) -> Self {
-        Self { store, sessions, recipients: Arc::new(Recipients::new(clock)) }
+    pub fn new(store: Store, sessions: Sessions, plugins: Plugins, clock: Clock) -> Self {
+        Self { store, sessions, plugins, recipients: Arc::new(Recipients::new(clock)) }
     }
 
     /// Sends through one session.
     pub async fn send(&self, scope: Scope, session: &SessionId, send: Send) -> Result<Accepted, SendError> {
         let found = self.store.sessions(scope).get(session).await.map_err(SessionError::from)?;
         found.ok_or(SessionError::NotFound)?;
-        let fresh = MessageId::new();
-        let digest = digest(&send);
-        let key = send.key.as_deref().map(|key| (key, &digest));
-        let begin = NewSend { session, message: &fresh, to: &send.to, key };
-        let id = match self.store.sends(scope).begin(begin).await.map_err(SessionError::from)? {
+        let asked = digest(&send);
+        for _ in 0..CONFLICTS {
+            let Some((send, effects, logs)) = self.judge(scope, session, &asked, &send).await? else { continue };
+            let fresh = MessageId::new();
+            let key = send.key.as_deref().map(|key| (key, &asked));
+            let new = NewSend { session, message: &fresh, to: &send.to, key, effects, logs };
+            match self.store.sends(scope).begin(new).await.map_err(SessionError::from)? {
+                Begun::Conflict => {}
+                begun => return self.go_on(scope, session, fresh, begun, &send).await,
+            }
+        }
+        Err(SessionError::from(StoreError::Contended).into())
+    }
+
+    /// Sends what a plugin asked for, under the id it was promised. The same id is never sent twice at once.
+    pub(super) async fn send_as(&self, session: &SessionId, id: MessageId, send: &Send) -> Result<Accepted, SendError> {
+        let (scope, asked) = (Scope::gateway(), digest(send));
+        let key = send.key.as_deref().map(|key| (key, &asked));
+        let new = NewSend { session, message: &id, to: &send.to, key, effects: Effects::default(), logs: Vec::new() };
+        let begun = self.store.sends(scope).begin(new).await.map_err(SessionError::from)?;
+        self.go_on(scope, session, id, begun, send).await
+    }
+
+    /// Asks the plugins that filter what goes out. `None` when a value they relied on changed meanwhile. An earlier
+    /// request under the same key is past that and is taken as it is.
+    async fn judge(
+        &self,
+        scope: Scope,
+        session: &SessionId,
+        asked: &[u8; 32],
+        send: &Send,
+    ) -> Result<Option<(Send, Effects, Vec<LogLine>)>, SendError> {
+        let sends = self.store.sends(scope);
+        if let Some(key) = &send.key
+            && sends.is_answered(session, key, asked).await.map_err(SessionError::from)?
+        {
+            return Ok(Some((send.clone(), Effects::default(), Vec::new())));
+        }
+        let Outgoing::Text(text) = &send.what;
+        let judged = self.plugins.outgoing(session, &send.to, text).await.map_err(SessionError::from)?;
+        let (verdict, Left { effects, logs, .. }) = judged;
+        match verdict {
+            OutgoingVerdict::Send { to, text } => {
+                let what = Outgoing::Text(text);
+                Ok(Some((Send { to, what, key: send.key.clone() }, effects, logs)))
+            }
+            OutgoingVerdict::Drop { code, detail } => {
+                let committed = self.store.plugins(scope).commit(session, effects, logs).await;
+                let said = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+                match committed.map_err(SessionError::from)? {
+                    true => Err(SendError::Dropped(format!("{code}{said}"))),
+                    false => Ok(None),
+                }
+            }
+        }
+    }
+
+    async fn go_on(
+        &self,
+        scope: Scope,
+        session: &SessionId,
+        fresh: MessageId,
+        begun: Begun,
+        send: &Send,
+    ) -> Result<Accepted, SendError> {
+        let id = match begun {
             Begun::Fresh => fresh,
             Begun::Again(id) => id,
             Begun::Replay(sent) => return Ok(Accepted { session: session.clone(), sent, replayed: true }),
             Begun::InFlight => return Err(SendError::InFlight),
             Begun::Mismatch => return Err(SendError::KeyReused),
+            Begun::Conflict => return Err(SessionError::from(StoreError::Contended).into()),
         };
-        let sent = self.transmit(scope, session, &id, &send).await?;
+        let sent = self.transmit(scope, session, &id, send).await?;
         Ok(Accepted { session: session.clone(), sent, replayed: false })
     }
 

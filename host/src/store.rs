@@ -99,6 +99,9 @@ pub enum StoreError {
     /// Anything else the engine reports.
     #[error("the database failed: {0}")]
     Database(#[source] sqlx::Error),
+    /// What plugins relied on was changed by others, again and again.
+    #[error("values kept changing while plugins relied on them; try again")]
+    Contended,
     /// The work panicked and was undone: a fault in wagate.
     #[error("a write panicked and was undone; please report this with the log")]
     Panicked,

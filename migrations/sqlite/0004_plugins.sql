@@ -104,7 +104,7 @@ CREATE TABLE plugin_sends (
     session_id  TEXT    NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
     message     TEXT    NOT NULL,                            -- the id it has, or will have, on WhatsApp
     plugin_id   TEXT    NOT NULL,
-    event_id    TEXT    NOT NULL,
+    event_id    TEXT,                                        -- null when it was asked for on a message going out
     chat        TEXT    NOT NULL,
     text        TEXT    NOT NULL,
     state       TEXT    NOT NULL,                            -- waiting, sent, failed

@@ -13,7 +13,7 @@ use wagate::model::{
     Attempt, AttemptOutcome, Clock, DeliveryState, Incoming, MessageKind, Millis, Role, Scope, SessionId, Shape,
 };
 use wagate::store::deliveries::{DeliveryRow, Settlement};
-use wagate::store::events::{NewDelivery, Outcome, Routed, Routing};
+use wagate::store::events::{NewDelivery, Routed, Routing};
 use wagate::store::{Store, Vault};
 use wagate::webhook::{Webhooks, body};
 use wagate_tests::receiver::{Receiver, Recorded, Reply};
@@ -69,7 +69,7 @@ impl Post {
         let endpoint = self.store.endpoints(Scope::gateway()).list(&self.session).await.unwrap().remove(0).id;
         for event in &events {
             let delivery = NewDelivery { endpoint: endpoint.clone(), shape: Shape::json(body::founding(event)) };
-            let routing = Routing { deliveries: vec![delivery], ..Routing::new(Outcome::Forwarded) };
+            let routing = Routing { deliveries: vec![delivery], ..Routing::default() };
             let routed = self.store.events(Scope::gateway()).route(&event.id, routing).await.unwrap();
             assert_eq!(routed, Routed::Done { raised: Vec::new() });
         }

@@ -185,6 +185,7 @@ impl From<SendError> for ApiError {
             SendError::NoSuchPhone => Self::new(StatusCode::NOT_FOUND, "no_such_phone", message),
             // Not the founding 404, which tells clients that the session is not logged in.
             SendError::NoSuchRecipient(_) => Self::bad_request("recipient_not_on_whatsapp", message),
+            SendError::Dropped(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "dropped_by_plugin", message),
             SendError::KeyReused => Self::conflict("idempotency_key_reused", message),
             SendError::InFlight => {
                 Self::conflict("idempotency_key_in_flight", message).retry_after(Duration::from_secs(1))
@@ -199,6 +200,8 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gateway is stopping")
                 .retry_after(Duration::from_secs(5)),
+            StoreError::Contended => Self::new(StatusCode::SERVICE_UNAVAILABLE, "contended", error.to_string())
+                .retry_after(Duration::from_secs(1)),
             StoreError::Taken(what) => Self::conflict("taken", format!("{what} is already taken")),
             error => Self::logged(&error),
         }

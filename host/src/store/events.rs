@@ -131,7 +131,7 @@ impl Arrival {
 }
 
 /// A digest of the parts, each with its length before it, so that no two lists of parts read the same.
-fn digest(parts: &[&str]) -> [u8; 32] {
+pub(super) fn digest(parts: &[&str]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in parts {
         digest.update((part.len() as u64).to_le_bytes());

@@ -204,11 +204,11 @@ impl PluginSends<'_> {
     }
 }
 
-/// Queues what plugins asked for when `event` was routed.
+/// Queues what plugins asked for, when `event` was routed or when something else was judged.
 pub(super) async fn add(
     tx: &mut Tx,
     session: &SessionId,
-    event: &EventId,
+    event: Option<&EventId>,
     sends: Vec<QueuedSend>,
     now: Millis,
 ) -> Result<(), StoreError> {

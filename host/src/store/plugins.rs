@@ -1,7 +1,7 @@
 //! Plugins: the catalog of what is installed, in versions.
 //!
 //! - [`bindings`] says where plugins run, and makes the chain of a session
-//! - [`values`] is what they keep, [`logs`] what they said
+//! - [`values`] is what they keep, [`logs`] what they said, [`effects`] what they want done
 //!
 //! A component is stored once for all who install it, under the digest of its bytes, and deleted when no version uses it
 //! any more.
@@ -9,6 +9,7 @@
 //! Invariant: a version never changes. What runs is the one its plugin calls current, which always exists.
 
 pub mod bindings;
+pub mod effects;
 pub mod logs;
 pub mod values;
 

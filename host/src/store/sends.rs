@@ -6,16 +6,22 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::pool::on;
+use super::plugins::effects::Wanted;
+use super::plugins::logs;
+use super::pool::{Tx, on};
 use super::sql::statements;
 use super::{Store, StoreError, sessions};
-use crate::model::{Chat, MessageId, MessageState, Millis, Scope, Sent, SessionId};
+use crate::model::{Chat, Effects, LogLine, MessageId, MessageState, Millis, Scope, Sent, SessionId};
 
 statements! {
     KNOWN = "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
         WHERE session_id = $1 AND key = $2",
         mysql: "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
         WHERE session_id = ? AND `key` = ?";
+    ANSWERED = "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
+        JOIN sessions s ON s.id = m.session_id WHERE m.session_id = $1 AND m.key = $2 AND s.owner BETWEEN $3 AND $4",
+        mysql: "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
+        JOIN sessions s ON s.id = m.session_id WHERE m.session_id = ? AND m.`key` = ? AND s.owner BETWEEN ? AND ?";
     FREE_KEY = "UPDATE sends SET key = NULL, digest = NULL WHERE session_id = $1 AND message = $2",
         mysql: "UPDATE sends SET `key` = NULL, digest = NULL WHERE session_id = ? AND message = ?";
     AGAIN = "UPDATE sends SET state = 0, code = NULL, begun_at = $1 WHERE session_id = $2 AND message = $3";
@@ -25,9 +31,9 @@ statements! {
         VALUES (?, ?, ?, ?, ?, 0, ?, ?)";
     ADVANCE = "UPDATE sends SET state = $1, code = $2, accepted_at = COALESCE(accepted_at, $3)
         WHERE session_id = $4 AND message = $5 AND state < $6
-        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $7 AND $8)";
+        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $7 AND $8 AND s.id = sends.session_id)";
     RELEASE = "UPDATE sends SET begun_at = 0 WHERE session_id = $1 AND message = $2 AND state = 0
-        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $3 AND $4)";
+        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $3 AND $4 AND s.id = sends.session_id)";
     STATE = "SELECT m.state, m.code FROM sends m JOIN sessions s ON s.id = m.session_id
         WHERE s.owner BETWEEN $1 AND $2 AND m.session_id = $3 AND m.message = $4";
 }
@@ -57,6 +63,10 @@ pub struct NewSend<'a> {
     pub to: &'a Chat,
     /// The caller's key, if any, and a digest of the request it stands for.
     pub key: Option<(&'a str, &'a [u8; 32])>,
+    /// What the plugins that judged it want done, with it or not at all.
+    pub effects: Effects,
+    /// What they said.
+    pub logs: Vec<LogLine>,
 }
 
 /// What [`Sends::begin`] found.
@@ -73,10 +83,13 @@ pub enum Begun {
     InFlight,
     /// The key belongs to a different request.
     Mismatch,
+    /// A value that a plugin relied on was changed meanwhile. Let the plugins judge again.
+    Conflict,
 }
 
 impl Sends<'_> {
-    /// Stores the send before it goes out, unless its key is known. Keys live 24 h.
+    /// Stores the send before it goes out, unless its key is known. Keys live 24 h. What plugins want done is committed
+    /// with it when it is to be sent ([`Begun::Fresh`], [`Begun::Again`]).
     ///
     /// A session that does not exist is an error (row not found); so is a message id that is in use
     /// ([`StoreError::Taken`]).
@@ -84,38 +97,54 @@ impl Sends<'_> {
         let (scope, now) = (self.1, self.0.clock().now());
         let (session, message, chat) = (send.session.clone(), send.message.clone(), send.to.clone());
         let key = send.key.map(|(key, digest)| (key.to_owned(), *digest));
+        let (wanted, logs) = (Wanted::of(None, 0, send.effects)?, send.logs);
         let work = self.0.write(move |tx| {
             Box::pin(async move {
                 if !sessions::is_visible(tx, scope, &session).await? {
                     return Err(sqlx::Error::RowNotFound.into());
                 }
-                let (key, digest) = key.unzip();
-                let added = on!(tx, |db, q| {
-                    if let (Some(key), Some(digest)) = (&key, &digest) {
-                        let known = sqlx::query_as(q(KNOWN)).bind(&session).bind(key).fetch_optional(&mut *db);
-                        let known: Option<KnownRow> = known.await?;
-                        match known.map(|known| known.judge(digest, now)) {
-                            None => {}
-                            Some(Known::Expired(earlier)) => {
-                                sqlx::query(q(FREE_KEY)).bind(&session).bind(earlier).execute(&mut *db).await?;
-                            }
-                            Some(Known::Answer(Begun::Again(earlier))) => {
-                                sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(&earlier).execute(db).await?;
-                                return Ok(Begun::Again(earlier));
-                            }
-                            Some(Known::Answer(answer)) => return Ok(answer),
+                let known = known(tx, &session, key.as_ref(), now).await?;
+                match known {
+                    None | Some(Known::Expired(_) | Known::Answer(Begun::Again(_))) => {}
+                    Some(Known::Answer(answer)) => return Ok(answer),
+                }
+                let Some(found) = wanted.look(tx, &session, now).await? else { return Ok(Begun::Conflict) };
+                let begun = on!(&mut *tx, |db, q| {
+                    if let Some(Known::Answer(Begun::Again(earlier))) = known {
+                        let again = sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(&earlier);
+                        again.execute(db).await.map(|_| Begun::Again(earlier))
+                    } else {
+                        if let Some(Known::Expired(earlier)) = known {
+                            sqlx::query(q(FREE_KEY)).bind(&session).bind(earlier).execute(&mut *db).await?;
                         }
+                        let (key, digest) = key.unzip();
+                        let digest = digest.as_ref().map(|digest| &digest[..]);
+                        let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key);
+                        add.bind(digest).bind(now).bind(now).execute(db).await.map(|_| Begun::Fresh)
                     }
-                    let digest = digest.as_ref().map(|digest| &digest[..]);
-                    let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key).bind(digest);
-                    add.bind(now).bind(now).execute(db).await.map(|_| Begun::Fresh)
                 });
-                added.map_err(|error| {
+                let begun = begun.map_err(|error| {
                     StoreError::taken(error, sqlx::error::DatabaseError::is_unique_violation, "the message id")
-                })
+                })?;
+                let (_, mut lines) = wanted.put(tx, &session, found, now).await?;
+                lines.splice(0..0, logs);
+                logs::add(tx, scope.owners(), &lines).await?;
+                Ok(begun)
             })
         });
         work.await
+    }
+
+    /// Whether [`Sends::begin`] would answer a request under this key without sending anything, now and later: an
+    /// earlier one was accepted, or was another request.
+    pub async fn is_answered(&self, session: &SessionId, key: &str, digest: &[u8; 32]) -> Result<bool, StoreError> {
+        let ((low, high), now) = (self.1.owners(), self.0.clock().now());
+        let known: Option<KnownRow> = on!(self.0.readers(), |db, q| {
+            let known = sqlx::query_as(q(ANSWERED)).bind(session).bind(key).bind(low).bind(high);
+            known.fetch_optional(db).await?
+        });
+        let answer = known.map(|known| known.judge(digest, now));
+        Ok(matches!(answer, Some(Known::Answer(Begun::Replay(_) | Begun::Mismatch))))
     }
 
     /// Moves a message on; never backwards. `code` is WhatsApp's refusal code. Unknown messages are ignored.
@@ -173,6 +202,19 @@ impl Sends<'_> {
         });
         Ok(row.map(|(state, code)| (numbered(state), code.and_then(|code| u16::try_from(code).ok()))))
     }
+}
+
+/// What an earlier request under this key means for one of this digest.
+async fn known(
+    tx: &mut Tx,
+    session: &SessionId,
+    key: Option<&(String, [u8; 32])>,
+    now: Millis,
+) -> Result<Option<Known>, StoreError> {
+    let Some((key, digest)) = key else { return Ok(None) };
+    let row: Option<KnownRow> =
+        on!(tx, |db, q| { sqlx::query_as(q(KNOWN)).bind(session).bind(key).fetch_optional(db).await? });
+    Ok(row.map(|known| known.judge(digest, now)))
 }
 
 /// An earlier request with the same key.

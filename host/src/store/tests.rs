@@ -51,6 +51,7 @@ fn statements() -> Vec<(&'static str, Sql)> {
         plugin_sends::STATEMENTS,
         plugins::STATEMENTS,
         plugins::bindings::STATEMENTS,
+        plugins::effects::STATEMENTS,
         plugins::logs::STATEMENTS,
         plugins::values::STATEMENTS,
         sends::STATEMENTS,

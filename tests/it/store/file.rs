@@ -10,7 +10,7 @@ use wagate::store::Store;
 use wagate::store::deliveries::Settlement;
 use wagate::store::sends::NewSend;
 
-use super::{Place, delivery, endpoint, forward, message, session, shop};
+use super::{Place, delivery, endpoint, forward, message, new_send, session, shop};
 
 /// A row of every kind a session can have.
 async fn fill(store: &Store, id: &SessionId) {
@@ -25,11 +25,7 @@ async fn fill(store: &Store, id: &SessionId) {
     let then = Settlement::Retry(stored[0].stored_at.after(Duration::from_hours(1)));
     assert!(deliveries.settle(&claimed.id, claimed.epoch, &attempt, then).await.unwrap());
     let (sent, to) = (MessageId::from("3EB0".to_owned()), "6281381393739".parse().unwrap());
-    store
-        .sends(scope)
-        .begin(NewSend { session: id, message: &sent, to: &to, key: Some(("k", &[0; 32])) })
-        .await
-        .unwrap();
+    store.sends(scope).begin(NewSend { key: Some(("k", &[0; 32])), ..new_send(id, &sent, &to) }).await.unwrap();
 }
 
 /// How many rows each table of the product has.

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use wagate::model::{Attempt, AttemptOutcome, Link, MessageId, MessageState, Millis, Scope};
 use wagate::store::deliveries::Settlement;
-use wagate::store::sends::NewSend;
 
-use super::{Place, delivery, endpoint, forward, hook, message, session, user};
+use super::{Place, delivery, endpoint, forward, hook, message, new_send, session, user};
 
 #[tokio::test]
 async fn another_users_sessions_are_not_there() {
@@ -71,7 +70,7 @@ async fn another_users_events_deliveries_and_sends_are_not_there() {
     assert_eq!(store.deliveries(ann).attempts(&claimed.id).await.unwrap().len(), 1);
 
     let (first, to) = (MessageId::from("3EB0".to_owned()), "6281381393739".parse().unwrap());
-    let send = NewSend { session: &id, message: &first, to: &to, key: None };
+    let send = new_send(&id, &first, &to);
     assert!(store.sends(bob).begin(send.clone()).await.is_err());
     store.sends(ann).begin(send).await.unwrap();
     store.sends(bob).advance(&id, std::slice::from_ref(&first), MessageState::Read, None).await.unwrap();

@@ -6,7 +6,7 @@ use wagate::model::{MessageId, MessageState, Scope, Sent, SessionId};
 use wagate::store::sends::{Begun, NewSend};
 use wagate::store::{Store, StoreError};
 
-use super::{Place, shop};
+use super::{Place, new_send, shop};
 
 const DIGEST: [u8; 32] = [1; 32];
 
@@ -22,7 +22,7 @@ async fn begin(
     key: Option<(&str, &[u8; 32])>,
 ) -> Result<Begun, StoreError> {
     let (message, to) = (id(message), "6281381393739".parse().unwrap());
-    store.sends(at.0).begin(NewSend { session: at.1, message: &message, to: &to, key }).await
+    store.sends(at.0).begin(NewSend { key, ..new_send(at.1, &message, &to) }).await
 }
 
 #[tokio::test]

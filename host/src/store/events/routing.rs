@@ -6,17 +6,17 @@
 //! Invariant: a passage is committed once. It names how often its event was run before ([`Routing::tries`]), and of two
 //! that name the same number one finds the event changed.
 
-use super::{Events, digest};
+use super::Events;
 use crate::model::{
-    DeliveryId, Effects, EndpointId, Event, EventId, Happening, Labels, LogLine, Millis, PluginEvent, PluginId,
-    SessionId, Shape, Step,
+    DeliveryId, Effects, EndpointId, Event, EventId, Labels, LogLine, Millis, PluginId, SessionId, Shape, Step,
 };
+use crate::store::StoreError;
 use crate::store::column::json;
 use crate::store::deliveries::ShapeRow;
-use crate::store::plugins::{logs, values};
+use crate::store::plugins::effects::Wanted;
+use crate::store::plugins::logs;
 use crate::store::pool::{Tx, on};
 use crate::store::sql::statements;
-use crate::store::{StoreError, plugin_sends};
 
 statements! {
     /// Settles the event, or keeps it open under its condition when the time is null.
@@ -41,15 +41,10 @@ statements! {
         ON DUPLICATE KEY UPDATE outcome = VALUES(outcome), code = VALUES(code), detail = VALUES(detail),
             steps = VALUES(steps), labels = VALUES(labels), tries = VALUES(tries), due_at = VALUES(due_at),
             plugin_id = VALUES(plugin_id), at = VALUES(at)";
-    /// Makes no row when the plugin is gone, or belongs to somebody else than the session.
-    RAISE = "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT $1, s.id, $2, $3, $4, $5
-        FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = $6 AND p.id = $7 ON CONFLICT (dedup) DO NOTHING",
-        mysql: "INSERT IGNORE INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT ?, s.id, ?, ?, ?, ?
-        FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = ? AND p.id = ?";
 }
 
-/// What is to be committed for an event.
-#[derive(Clone, Debug, PartialEq)]
+/// What is to be committed for an event. By default that of a first passage that left nothing behind.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routing {
     /// How often the event was run through its chain before: 0, or what [`Events::held`] answered.
     pub tries: u32,
@@ -68,9 +63,10 @@ pub struct Routing {
 }
 
 /// What became of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// It went on to its endpoints.
+    #[default]
     Forwarded,
     /// A plugin ended its way.
     Dropped {
@@ -119,17 +115,16 @@ pub enum Routed {
 }
 
 impl Routing {
-    /// This outcome of a first passage that left nothing behind.
-    pub fn new(outcome: Outcome) -> Self {
-        Self {
-            tries: 0,
-            outcome,
-            steps: Vec::new(),
-            labels: Labels::new(),
-            effects: Effects::default(),
-            logs: Vec::new(),
-            deliveries: Vec::new(),
-        }
+    /// Whether somebody waits for what comes of it: a receiver, or a chat.
+    pub fn makes_work(&self) -> bool {
+        !self.deliveries.is_empty() || !self.effects.sends.is_empty()
+    }
+}
+
+impl Outcome {
+    /// Whether the event waits, to be run again.
+    pub fn holds(&self) -> bool {
+        matches!(self, Self::Deferred { .. } | Self::Parked { .. })
     }
 }
 
@@ -141,28 +136,24 @@ impl Events<'_> {
     /// that is gone, and values above a plugin's quota, which its log then says.
     pub async fn route(&self, event: &EventId, routing: Routing) -> Result<Routed, StoreError> {
         let ((low, high), now, event) = (self.1.owners(), self.0.clock().now(), event.clone());
-        let Plan { tries, record, deliveries, raised, effects, logs } = Plan::of(&event, routing)?;
+        let Plan { tries, record, deliveries, wanted, logs } = Plan::of(&event, routing)?;
         let work = self.0.write(move |tx| {
             Box::pin(async move {
-                let Effects { writes, sends, .. } = effects;
-                let mut session = None;
-                if !writes.is_empty() || !sends.is_empty() || !raised.is_empty() {
+                // Everything that may turn this back comes before the first write.
+                let effects = if wanted.is_empty() {
+                    None
+                } else {
                     let open: Option<SessionId> = on!(&mut *tx, |db, q| {
                         let open = sqlx::query_scalar(q(OPEN)).bind(low).bind(high).bind(&event);
                         open.bind(i64::from(tries)).fetch_optional(db).await?
                     });
-                    let Some(open) = open else { return Ok(Routed::Already) };
-                    session = Some(open);
-                }
-                // Everything that may turn this back comes before the first write.
-                let found = match &session {
-                    Some(session) => values::look(tx, session, &writes, now).await?,
-                    None => Some(Vec::new()),
+                    let Some(session) = open else { return Ok(Routed::Already) };
+                    let Some(found) = wanted.look(tx, &session, now).await? else { return Ok(Routed::Conflict) };
+                    Some((session, found))
                 };
-                let Some(found) = found else { return Ok(Routed::Conflict) };
-                let routed_at = record.as_ref().is_none_or(|record| record.due_at.is_none()).then_some(now);
+                let held = record.as_ref().is_some_and(|record| record.due_at.is_some());
                 let marked = on!(&mut *tx, |db, q| {
-                    let mark = sqlx::query(q(MARK)).bind(routed_at).bind(&event).bind(i64::from(tries));
+                    let mark = sqlx::query(q(MARK)).bind((!held).then_some(now)).bind(&event).bind(i64::from(tries));
                     mark.bind(low).bind(high).execute(db).await?.rows_affected()
                 });
                 if marked == 0 {
@@ -172,15 +163,14 @@ impl Events<'_> {
                     record.write(tx, &event, now).await?;
                 }
                 deliver(tx, &event, deliveries, now).await?;
-                let mut lines = logs;
-                let mut stored = Vec::new();
-                if let Some(session) = &session {
-                    lines.extend(values::put(tx, &writes, found, now).await?);
-                    plugin_sends::add(tx, session, &event, sends, now).await?;
-                    stored = raise(tx, session, raised, now).await?;
+                let (mut raised, mut lines) = (Vec::new(), logs);
+                if let Some((session, found)) = effects {
+                    let (events, more) = wanted.put(tx, &session, found, now).await?;
+                    raised = events;
+                    lines.extend(more);
                 }
                 logs::add(tx, (low, high), &lines).await?;
-                Ok(Routed::Done { raised: stored })
+                Ok(Routed::Done { raised })
             })
         });
         work.await
@@ -192,8 +182,7 @@ struct Plan {
     tries: u32,
     record: Option<Record>,
     deliveries: Vec<(EndpointId, ShapeRow)>,
-    raised: Vec<Raised>,
-    effects: Effects,
+    wanted: Wanted,
     logs: Vec<LogLine>,
 }
 
@@ -209,24 +198,15 @@ struct Record {
     plugin: Option<PluginId>,
 }
 
-/// An event a plugin raised, as its row.
-struct Raised {
-    what: PluginEvent,
-    dedup: [u8; 32],
-    payload: String,
-}
-
 impl Plan {
     fn of(origin: &EventId, routing: Routing) -> Result<Self, StoreError> {
-        let Routing { tries, outcome, steps, labels, mut effects, logs, deliveries } = routing;
+        let Routing { tries, outcome, steps, labels, effects, logs, deliveries } = routing;
         // A first passage that met no plugin leaves no record: that is what having none says.
         let plain = tries == 0 && steps.is_empty() && outcome == Outcome::Forwarded;
         let record = (!plain).then(|| Record::of(outcome, &steps, &labels, tries.saturating_add(1))).transpose()?;
         let shaped = |NewDelivery { endpoint, shape }| ShapeRow::of(shape).map(|shape| (endpoint, shape));
         let deliveries = deliveries.into_iter().map(shaped).collect::<Result<_, _>>()?;
-        let raised = std::mem::take(&mut effects.events).into_iter().enumerate();
-        let raised = raised.map(|(at, what)| Raised::of(origin, what, at, tries)).collect::<Result<_, _>>()?;
-        Ok(Self { tries, record, deliveries, raised, effects, logs })
+        Ok(Self { tries, record, deliveries, wanted: Wanted::of(Some(origin.clone()), tries, effects)?, logs })
     }
 }
 
@@ -255,15 +235,6 @@ impl Record {
     }
 }
 
-impl Raised {
-    /// `at` is its place among those of the passage, which together with the passage makes it one of a kind.
-    fn of(origin: &EventId, what: PluginEvent, at: usize, tries: u32) -> Result<Self, StoreError> {
-        let payload = json(&what)?;
-        let parts = ["raised", origin.as_str(), what.plugin.as_str(), &at.to_string(), &tries.to_string()];
-        Ok(Self { dedup: digest(&parts), what, payload })
-    }
-}
-
 async fn deliver(
     tx: &mut Tx,
     event: &EventId,
@@ -278,21 +249,4 @@ async fn deliver(
         }
     });
     Ok(())
-}
-
-/// Stores the events plugins raised and answers those that are new.
-async fn raise(tx: &mut Tx, session: &SessionId, raised: Vec<Raised>, now: Millis) -> Result<Vec<Event>, StoreError> {
-    let mut stored = Vec::with_capacity(raised.len());
-    on!(tx, |db, q| {
-        for Raised { what, dedup, payload } in raised {
-            let plugin = what.plugin.clone();
-            let event =
-                Event { id: EventId::new(), session: session.clone(), what: Happening::Plugin(what), stored_at: now };
-            let add = sqlx::query(q(RAISE)).bind(&event.id).bind(event.kind()).bind(dedup.to_vec()).bind(payload);
-            if add.bind(now).bind(session).bind(plugin).execute(&mut *db).await?.rows_affected() == 1 {
-                stored.push(event);
-            }
-        }
-    });
-    Ok(stored)
 }

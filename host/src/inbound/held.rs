@@ -1,0 +1,56 @@
+//! Events that plugins deferred, or that wait for a plugin to recover: back on their lane when their time has come.
+//! With them go events that were left behind: stored by a commit that reported a failure and reached the disk after all.
+//!
+//! Invariant: the rows are the memory; a start finds what an earlier process held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::lanes::Lanes;
+use crate::app::tasks::Tasks;
+use crate::model::{Clock, Event, Scope};
+use crate::store::{Store, StoreError};
+
+/// Longest wait between two looks.
+const POLL: Duration = Duration::from_secs(10);
+/// Shortest wait, so that an event that cannot be routed does not keep the store busy.
+const BREATH: Duration = Duration::from_millis(50);
+/// Events put on their lanes at a time.
+const PAGE: u32 = 200;
+/// An event that was not routed for so long, though it is neither held nor on a lane, was left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(30);
+
+/// Puts held events on their lanes as they come due, until `tasks` stops. `wake` is told of each new one.
+pub(super) async fn watch(store: Store, lanes: Arc<Lanes>, wake: Arc<Notify>, clock: Clock, tasks: Tasks) {
+    while !tasks.is_stopping() {
+        let wait = match release(&store, &lanes, &clock).await {
+            Ok(wait) => wait,
+            Err(StoreError::Closed) => return,
+            Err(error) => {
+                tracing::warn!(%error, "held events cannot be looked at");
+                POLL
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = wake.notified() => {}
+            () = tasks.stopping() => return,
+        }
+    }
+}
+
+/// Enters what is due and answers how long to wait for the next.
+async fn release(store: &Store, lanes: &Lanes, clock: &Clock) -> Result<Duration, StoreError> {
+    let events = store.events(Scope::gateway());
+    for (event, tries) in events.held(clock.now(), PAGE).await? {
+        lanes.enter(event, tries).await;
+    }
+    let long_ago = |event: &Event| clock.now().since(event.stored_at) > LEFT_BEHIND;
+    for event in events.unrouted(None, PAGE).await?.into_iter().filter(long_ago) {
+        lanes.enter(event, 0).await;
+    }
+    let next = events.next_held().await?;
+    Ok(next.map_or(POLL, |due| due.since(clock.now()).clamp(BREATH, POLL)))
+}
