@@ -22,6 +22,7 @@ use crate::http::{Parts, Server};
 use crate::inbound::Inbound;
 use crate::model::Clock;
 use crate::outbound::{Outbound, queue};
+use crate::plugin::catalog::Catalog;
 use crate::plugin::{PluginError, Plugins};
 use crate::session::Sessions;
 use crate::store::vault::VaultError;
@@ -111,6 +112,9 @@ impl App {
             wake.wake();
             queue_wake.notify_one();
         });
+        let again = inbound.clone();
+        let catalog = Catalog::new(plugins.clone(), store.clone(), move || again.look_again());
+        catalog.welcome_all().await?;
         let unrouted = inbound.resume().await?;
         let starting_at_once = config.whatsapp.starting_at_once;
         let whatsapp = Whatsapp::new(
@@ -119,10 +123,10 @@ impl App {
             egress.clone(),
             clock.clone(),
             tasks.clone(),
-            receiver(inbound.clone()),
+            receiver(inbound),
         )?;
         let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), starting_at_once);
-        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins.clone(), clock.clone());
+        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone());
         queue::start(outbound.clone(), store.clone(), clock.clone(), queued, &tasks);
         let auth = match mode {
             Mode::Product => Auth::open(&config.auth, &config.data_dir, store.clone(), clock.clone())?,
@@ -133,6 +137,7 @@ impl App {
             store: store.clone(),
             sessions: sessions.clone(),
             outbound,
+            catalog,
             auth,
             egress,
             clock,

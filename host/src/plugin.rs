@@ -10,8 +10,10 @@
 
 mod api;
 mod breaker;
+pub mod builtin;
 mod call;
 mod capability;
+pub mod catalog;
 mod chains;
 mod code;
 pub mod compile;
@@ -22,11 +24,13 @@ mod inspect;
 mod introduce;
 mod link;
 mod machine;
+pub mod masking;
 mod meter;
 mod passage;
 mod patch;
 mod pool;
 mod refusal;
+pub mod rehearse;
 mod state;
 mod ticker;
 

@@ -6,6 +6,7 @@ mod api;
 mod bad_input;
 mod baileys;
 mod canary;
+mod catalog;
 mod config;
 mod egress;
 mod examples;

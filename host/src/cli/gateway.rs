@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -77,6 +78,18 @@ impl Gateway {
         self.ask(Method::POST, path, body).await
     }
 
+    /// `PATCH`, answered in JSON.
+    pub(super) async fn patch<T: DeserializeOwned>(&self, path: &str, body: Value) -> Result<T> {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
+    /// `POST` of a WebAssembly component, answered in JSON.
+    pub(super) async fn upload<T: DeserializeOwned>(&self, path: &str, component: Bytes) -> Result<T> {
+        let request = self.client.post(format!("{}{path}", self.address()));
+        let answer = self.send(request.header(CONTENT_TYPE, "application/wasm").body(component)).await?;
+        understood(path, answer).await
+    }
+
     /// `DELETE`, answered in JSON.
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask(Method::DELETE, path, None).await
@@ -100,17 +113,16 @@ impl Gateway {
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> Result<T> {
-        let answer = self.call(method, path, body).await?;
-        answer.json().await.with_context(|| format!("{path} gave an answer this wagate does not understand"))
-    }
-
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Response> {
         let mut request = self.client.request(method, format!("{}{path}", self.address()));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose_secret());
-        }
         if let Some(body) = body {
             request = request.json(&body);
+        }
+        understood(path, self.send(request).await?).await
+    }
+
+    async fn send(&self, mut request: RequestBuilder) -> Result<Response> {
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
         }
         let answer = request.send().await.with_context(|| format!("the gateway at {} did not answer", self.listen))?;
         if answer.status().is_success() {
@@ -119,6 +131,10 @@ impl Gateway {
         let status = answer.status();
         Err(refusal(status, &answer.json().await.unwrap_or_default()))
     }
+}
+
+async fn understood<T: DeserializeOwned>(path: &str, answer: Response) -> Result<T> {
+    answer.json().await.with_context(|| format!("{path} gave an answer this wagate does not understand"))
 }
 
 /// What the gateway says against a call: its own words, and its hint where it gave one.

@@ -17,6 +17,8 @@ use crate::auth::AuthError;
 use crate::auth::access::Denied;
 use crate::egress::EgressError;
 use crate::outbound::SendError;
+use crate::plugin::Refusal;
+use crate::plugin::catalog::CatalogError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -208,6 +210,37 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let (code, message) = (refusal.code(), refusal.to_string());
+        match refusal {
+            Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, message),
+            refusal if refusal.is_ours() => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(Duration::from_secs(5))
+            }
+            _ => Self::bad_request(code, message),
+        }
+    }
+}
+
+impl From<CatalogError> for ApiError {
+    fn from(error: CatalogError) -> Self {
+        let message = error.to_string();
+        match error {
+            CatalogError::Missing(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
+            CatalogError::NoVersion(_) => Self::new(StatusCode::NOT_FOUND, "no_such_version", message),
+            CatalogError::Name => Self::bad_request("invalid_name", message),
+            CatalogError::NameTaken(_) => Self::conflict("name_taken", message),
+            CatalogError::Full(_) => Self::conflict("too_many", message),
+            CatalogError::Config(_) | CatalogError::Masked(_) => Self::bad_request("invalid_config", message),
+            CatalogError::Limits { .. } => Self::bad_request("invalid_limits", message),
+            CatalogError::Refused(refusal) => refusal.into(),
+            CatalogError::Unfit { refusal, .. } => Self { message, ..refusal.into() },
+            CatalogError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<EgressError> for ApiError {
     fn from(error: EgressError) -> Self {
         Self::bad_request("webhook_forbidden", error.to_string())
@@ -219,8 +252,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn founding_statuses_hold() {
-        let table: [(ApiError, u16, &str); 8] = [
+    fn statuses_hold() {
+        let table: [(ApiError, u16, &str); 12] = [
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),
             (SessionError::AlreadyLinked.into(), 409, "already_linked"),
@@ -229,6 +262,10 @@ mod tests {
             (SendError::NoSuchPhone.into(), 404, "no_such_phone"),
             (AuthError::Credentials.into(), 401, "invalid_credentials"),
             (AuthError::Unrecognised.into(), 401, "invalid_token"),
+            (CatalogError::Missing("plugin").into(), 404, "not_found"),
+            (Refusal::NotWasm.into(), 400, "not_wasm"),
+            (Refusal::TooLarge { size: 2, limit: 1 }.into(), 413, "component_too_large"),
+            (Refusal::Unavailable("x".to_owned()).into(), 503, "plugin_unavailable"),
         ];
         for (error, status, code) in table {
             assert_eq!((error.status.as_u16(), error.code), (status, code));
