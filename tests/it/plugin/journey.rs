@@ -170,10 +170,8 @@ async fn a_call_that_fails_asks_for_nothing_and_the_policy_decides() -> Result<(
         scene.mark("mark").await?;
         let came = texts(&scene)?.contains(&"hello".to_owned());
         assert_eq!(came, forwarded, "{policy}");
-        let logs = until(&scene.gateway, &format!("/api/plugins/{plugin}/logs"), |logs| {
-            logs.to_string().contains("broken on purpose")
-        });
-        logs.await?;
+        let path = format!("/api/plugins/{plugin}/logs");
+        until(&scene.gateway, &path, |logs| logs.to_string().contains("broken on purpose")).await?;
         assert!(scene.friend.inbox().iter().all(|m| m.text.as_deref() != Some("this must not be sent")));
         scene.end().await;
     }
@@ -260,8 +258,9 @@ async fn forwarding_is_a_plugin_that_can_be_switched_off() -> Result<()> {
     let (_, plugins) = scene.gateway.get("/api/plugins").await?;
     let forward = plugins.as_array().and_then(|all| all.iter().find(|plugin| plugin["name"] == "forward"));
     let id = forward.context("forward is not listed")?["id"].as_str().context("no id")?.to_owned();
-    let off = scene.gateway.call(Method::PATCH, &format!("/api/plugins/{id}"), Some(json!({ "enabled": false })));
-    assert_eq!(off.await?.0, StatusCode::OK);
+    let off = json!({ "enabled": false });
+    let (status, answer) = scene.gateway.call(Method::PATCH, &format!("/api/plugins/{id}"), Some(off)).await?;
+    assert_eq!(status, StatusCode::OK, "{answer}");
     write(&scene, "as it is").await?;
     let body = scene.hook.wait_for(1, PATIENCE).await?.remove(0).json()?;
     assert_eq!((&body["type"], &body["message"]["text"]), (&json!("message.received"), &json!("as it is")));
