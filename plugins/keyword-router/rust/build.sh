@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Builds a plugin written in Rust: ./build.sh [options for cargo build]
+#
+# The component lands in target/wasm32-unknown-unknown/release (or below CARGO_TARGET_DIR). What it needs is the standard
+# library for that target: either from rustup (rustup target add wasm32-unknown-unknown), or from Debian's packages
+# rustc-web and rust-web-src, whose compiler then builds it along. WASM_RUSTC=rustup or debian chooses; else rustup's is
+# taken when it is there. No path of this machine gets into the component.
+set -euo pipefail
+
+target=wasm32-unknown-unknown
+sysroot=$(rustc --print sysroot)
+tools=$sysroot/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
+
+if [[ ! -x $tools/wasm-component-ld ]]; then
+	echo "this Rust ($sysroot) has no wasm-component-ld: take one from rustup" >&2
+	exit 1
+fi
+
+debian=$(dpkg -L rustc-web 2>/dev/null | grep '/bin/rustc$' || true)
+chosen=${WASM_RUSTC:-$([[ -d $sysroot/lib/rustlib/$target/lib || -z $debian ]] && echo rustup || echo debian)}
+case $chosen in
+rustup)
+	if [[ ! -d $sysroot/lib/rustlib/$target/lib ]]; then
+		echo "the standard library for $target is missing: run 'rustup target add $target'," >&2
+		echo "or on Debian 'apt-get install rustc-web rust-web-src'" >&2
+		exit 1
+	fi
+	options=()
+	;;
+debian)
+	if [[ -z $debian || ! -d $("$debian" --print sysroot)/lib/rustlib/src/rust/library ]]; then
+		echo "Debian's compiler is missing: run 'apt-get install rustc-web rust-web-src'" >&2
+		exit 1
+	fi
+	export RUSTC=$debian RUSTC_BOOTSTRAP=1
+	options=(-Z build-std=std,panic_abort)
+	;;
+*)
+	echo "WASM_RUSTC is rustup or debian, not '$chosen'" >&2
+	exit 2
+	;;
+esac
+
+# Panic messages name source files: as /rust and /crates, wherever those are here.
+flags=(--remap-path-prefix="$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/src/rust"=/rust)
+for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+	flags+=(--remap-path-prefix="$crates"=/crates)
+done
+CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
+export CARGO_ENCODED_RUSTFLAGS
+
+# Linked by wasm-component-ld, the core module becomes a component; wasm-ld, which that calls, is in gcc-ld.
+export PATH=$tools/gcc-ld:$PATH CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$tools/wasm-component-ld
+exec cargo build --release --target "$target" "${options[@]}" "$@"
