@@ -10,6 +10,7 @@
 
 mod api;
 mod breaker;
+pub mod builtin;
 mod call;
 mod capability;
 mod chains;

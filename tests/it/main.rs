@@ -15,6 +15,7 @@ mod house;
 mod keys;
 mod lifecycle;
 mod linking;
+mod plugin;
 mod product;
 mod receiving;
 mod sending;
