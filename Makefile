@@ -22,9 +22,10 @@ demo: tools ## Everything at work against a simulated WhatsApp, on loopback only
 run: tools ## The gateway against the real WhatsApp (ARGS='--port 9000')
 	cargo run --locked -p wagate -- serve $(ARGS)
 
-check: tools ## Format, lints, documentation
+check: tools ## Format, lints (of the product without the demo too), documentation
 	cargo fmt --all -- --check
 	cargo clippy --locked $(EVERYTHING) --all-targets -- -D warnings
+	cargo clippy --locked -p wagate -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(EVERYTHING) --no-deps --document-private-items --lib
 
 # The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
@@ -39,7 +40,7 @@ $(BAILEYS)/node_modules: $(BAILEYS)/package-lock.json
 	npm ci --prefix $(BAILEYS) --ignore-scripts --no-audit --no-fund
 	touch $@
 
-bench: tools ## One measurement: BENCH=kill, sessions or inbound
+bench: tools ## One measurement: BENCH=kill, sessions, inbound, webhook or store
 	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of: kill' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
 	cargo build --locked --release $(EVERYTHING) --bins
 	$(CARGO_TARGET_DIR)/release/bench-$(BENCH)
@@ -68,8 +69,6 @@ tools:
 	command -v npm >/dev/null || missing+=(nodejs npm); \
 	command -v curl >/dev/null || missing+=(curl); \
 	command -v python3 >/dev/null || missing+=(python3); \
-	command -v curl >/dev/null || missing+=(curl); \
-	command -v python3 >/dev/null || missing+=(python3-minimal libpython3-stdlib); \
 	if (( $${#missing[@]} )); then \
 		command -v apt-get >/dev/null || { echo "please install: $${missing[*]}" >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \

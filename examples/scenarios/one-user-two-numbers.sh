@@ -7,7 +7,7 @@
 # both, choosing by number. Optional: GATEWAY (http://localhost:8080), WAGATE_USERNAME (admin), BUSINESS_WEBHOOK,
 # PERSONAL_WEBHOOK. Needs curl.
 set -euo pipefail
-. "$(dirname "$0")/gateway.sh"
+. "$(dirname "$0")/../gateway.sh"
 
 : "${WAGATE_PASSWORD:?set WAGATE_PASSWORD to your password}"
 : "${RECIPIENT:?set RECIPIENT to a phone number with country code, digits only}"

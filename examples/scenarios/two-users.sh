@@ -6,7 +6,7 @@
 # The administrator adds a second user; each logs in and creates a session; then each asks for the other's and is told
 # that there is none. Optional: GATEWAY (http://localhost:8080), WAGATE_USERNAME (admin), USER2 (user2). Needs curl.
 set -euo pipefail
-. "$(dirname "$0")/gateway.sh"
+. "$(dirname "$0")/../gateway.sh"
 
 first=${WAGATE_USERNAME:-admin}
 second=${USER2:-user2}

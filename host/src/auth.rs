@@ -284,12 +284,12 @@ impl Auth {
         let stored = found.as_ref().filter(|_| possible).map(|(_, hash)| hash.as_str());
         let asked = if text.len() <= 512 { password } else { &SecretString::default() };
         let verdict = self.0.passwords.verify(asked, stored).await?;
-        let (Verdict::Right { outdated }, Some((user, _))) = (verdict, found) else {
+        let (Verdict::Right { outdated }, Some((user, stored))) = (verdict, found) else {
             return Err(AuthError::Credentials);
         };
         if outdated {
             let hash = self.0.passwords.hash(password).await?;
-            self.0.store.users().rehash(user.id, &hash).await?;
+            self.0.store.users().rehash(user.id, &stored, &hash).await?;
         }
         Ok(user)
     }

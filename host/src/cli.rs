@@ -53,11 +53,11 @@ enum Command {
     #[command(subcommand)]
     Config(settings::Command),
     /// Add, list, reset and remove users.
-    User(user::Arguments),
+    User(door::Request<user::Command>),
     /// List sessions, link one to a phone.
-    Session(session::Arguments),
+    Session(door::Request<session::Command>),
     /// Look at plugins, try them, install and run them.
-    Plugin(plugin::Arguments),
+    Plugin(door::Request<plugin::Command>),
     /// Bring the database to the newest schema, which `serve` also does.
     Migrate,
     /// Write the API document or the example settings file.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use tempfile::TempDir;
 use tokio::time::sleep;
-use wagate_tests::figures::{figure, ms, quantile};
+use wagate_tests::figures::{figure, ms, per_s, quantile};
 use wagate_tests::process::{Setup, demo_binary};
 use wagate_tests::receiver::{Receiver, Recorded};
 use wagate_tests::simulator::Simulator;
@@ -37,7 +37,7 @@ async fn main() -> Result<()> {
     let mut expected = SESSIONS * WRITERS;
     receiver.wait_for(expected, Duration::from_mins(1)).await?;
 
-    let per_s = flood(&simulator, writers, accounts).await?;
+    let stored = flood(&simulator, writers, accounts).await?;
     expected += FLOOD;
     receiver.wait_for(expected, Duration::from_mins(2)).await?;
     sleep(Duration::from_secs(2)).await;
@@ -50,22 +50,21 @@ async fn main() -> Result<()> {
     let paced = requests.get(expected - PACED..).context("too few webhooks")?;
     let mut latencies = paced.iter().map(|request| latency(request, anchor)).collect::<Result<Vec<_>>>()?;
 
-    figure("inbound.stored_per_s", format!("{per_s:.0}"), "messages/s");
+    figure("inbound.stored_per_s", stored, "messages/s");
     figure("inbound.p50_ms", ms(quantile(&mut latencies, 0.50)), "ms");
     figure("inbound.p99_ms", ms(quantile(&mut latencies, 0.99)), "ms");
     Ok(())
 }
 
 /// Everybody writes as fast as it goes; it ends when the last message is acknowledged.
-async fn flood(simulator: &Simulator, writers: &[String], accounts: &[String]) -> Result<f64> {
+async fn flood(simulator: &Simulator, writers: &[String], accounts: &[String]) -> Result<String> {
     let began = Instant::now();
     try_join_all(writers.iter().map(|writer| simulator.write(writer, accounts, FLOOD / WRITERS, None))).await?;
     while simulator.unacked().await? > 0 {
         ensure!(began.elapsed() < Duration::from_mins(5), "messages stayed unacknowledged");
         sleep(Duration::from_millis(10)).await;
     }
-    let messages = u32::try_from(FLOOD)?;
-    Ok(f64::from(messages) / began.elapsed().as_secs_f64())
+    Ok(per_s(FLOOD, began.elapsed()))
 }
 
 /// From the moment the phone made the message (its last word, Unix milliseconds) to the webhook's arrival.

@@ -14,7 +14,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("auth", &["store"]),
     ("whatsapp", &["store", "egress"]),
     ("session", &["whatsapp", "store"]),
-    ("inbound", &["plugin", "webhook::body", "store"]),
+    ("inbound", &["plugin", "store"]),
     ("outbound", &["plugin", "session", "whatsapp", "store", "egress"]),
     ("plugin", &["store", "egress"]),
     ("webhook", &["egress", "store"]),

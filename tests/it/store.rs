@@ -5,7 +5,6 @@ mod arrivals;
 mod deliveries;
 mod endpoints;
 mod file;
-mod load;
 mod plugin_sends;
 mod plugins;
 mod refusals;

@@ -1,143 +1,13 @@
 //! Deliveries end to end: a real store, the real client, a receiver on loopback that misbehaves on request.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use secrecy::ExposeSecret as _;
-use tempfile::TempDir;
-use wagate::app::tasks::Tasks;
-use wagate::config::{DatabaseConfig, VaultConfig, WebhookConfig};
-use wagate::egress::Egress;
-use wagate::model::{
-    Attempt, AttemptOutcome, Clock, DeliveryState, Incoming, MessageKind, Millis, Role, Scope, SessionId, Shape,
-};
-use wagate::store::deliveries::{DeliveryRow, Settlement};
-use wagate::store::events::{NewDelivery, Routed, Routing};
-use wagate::store::{Store, Vault};
-use wagate::webhook::{Webhooks, body};
+use wagate::config::WebhookConfig;
+use wagate::model::{Attempt, AttemptOutcome, Clock, DeliveryState, Scope};
+use wagate::store::deliveries::Settlement;
+use wagate_tests::post::{PATIENCE, Post, TIMEOUT};
 use wagate_tests::receiver::{Receiver, Recorded, Reply};
-
-const PATIENCE: Duration = Duration::from_secs(10);
-const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A store with one session and its endpoint. Stopping and starting again keeps the database.
-struct Post {
-    store: Store,
-    clock: Clock,
-    session: SessionId,
-    secret: String,
-    sequence: u32,
-    storing: Tasks,
-    folder: TempDir,
-}
-
-/// A running deliverer.
-struct Running {
-    webhooks: Webhooks,
-    tasks: Tasks,
-}
-
-impl Post {
-    async fn to(url: &str, clock: Clock) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let storing = Tasks::new();
-        let store = open(folder.path(), &clock, &storing).await;
-        let owner = store.users().add("ida", Role::User, "no hash", false).await.unwrap();
-        let session: SessionId = "ses_sales".parse().unwrap();
-        let url = url.parse().unwrap();
-        store.sessions(Scope::of(owner.id)).create(owner.id, session.clone(), "Sales", Some(&url)).await.unwrap();
-        let secret = store.sessions(Scope::gateway()).webhook_secret(&session).await.unwrap().unwrap();
-        let secret = secret.expose_secret().to_owned();
-        Self { store, clock, session, secret, sequence: 0, storing, folder }
-    }
-
-    /// Closes the database as a process that ends would, and opens it again.
-    async fn reopen(mut self) -> Self {
-        self.store.close().await;
-        self.storing.stop(PATIENCE).await;
-        self.storing = Tasks::new();
-        self.store = open(self.folder.path(), &self.clock, &self.storing).await;
-        self
-    }
-
-    /// Receives and routes `count` messages; the ids of their events.
-    async fn receive(&mut self, count: u32) -> Vec<String> {
-        let batch: Vec<Incoming> = (0..count).map(|n| incoming(self.sequence + n, self.clock.now())).collect();
-        self.sequence += count;
-        let events = self.store.events(Scope::gateway()).receive(&self.session, &batch).await.unwrap();
-        let endpoint = self.store.endpoints(Scope::gateway()).list(&self.session).await.unwrap().remove(0).id;
-        for event in &events {
-            let delivery = NewDelivery { endpoint: endpoint.clone(), shape: Shape::json(body::founding(event)) };
-            let routing = Routing { deliveries: vec![delivery], ..Routing::default() };
-            let routed = self.store.events(Scope::gateway()).route(&event.id, routing).await.unwrap();
-            assert_eq!(routed, Routed::Done { raised: Vec::new() });
-        }
-        events.into_iter().map(|event| event.id.to_string()).collect()
-    }
-
-    fn deliver(&self) -> Running {
-        self.deliver_under(&WebhookConfig { timeout: TIMEOUT, concurrency: 64, allow: Vec::new() }, true)
-    }
-
-    fn deliver_under(&self, config: &WebhookConfig, loopback: bool) -> Running {
-        let egress = Egress::new(config, loopback).unwrap();
-        let tasks = Tasks::new();
-        let webhooks = Webhooks::start(self.store.clone(), egress, self.clock.clone(), config.clone(), &tasks);
-        Running { webhooks, tasks }
-    }
-
-    async fn rows(&self) -> Vec<DeliveryRow> {
-        self.store.deliveries(Scope::gateway()).list(&self.session, 1_000).await.unwrap()
-    }
-
-    /// The attempts of the only delivery.
-    async fn attempts(&self) -> Vec<Attempt> {
-        let row = self.rows().await.remove(0);
-        self.store.deliveries(Scope::gateway()).attempts(&row.id).await.unwrap()
-    }
-
-    /// Waits until the only delivery looks like this.
-    async fn until(&self, what: &str, condition: impl Fn(&DeliveryRow) -> bool) -> DeliveryRow {
-        let begun = Instant::now();
-        loop {
-            let row = self.rows().await.remove(0);
-            if condition(&row) {
-                return row;
-            }
-            assert!(begun.elapsed() < PATIENCE, "waited for {what}, but it is {row:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
-
-impl Running {
-    async fn stop(self) {
-        assert_eq!(self.tasks.stop(PATIENCE).await, 0, "attempts were left behind");
-    }
-}
-
-async fn open(folder: &Path, clock: &Clock, tasks: &Tasks) -> Store {
-    let vault = Vault::open(&VaultConfig { master_key: None, key_file: folder.join("master.key") }).unwrap();
-    let config = DatabaseConfig::Sqlite { path: folder.join("wagate.db") };
-    Store::open(&config, vault, clock.clone(), tasks).await.unwrap()
-}
-
-fn incoming(number: u32, now: Millis) -> Incoming {
-    Incoming {
-        id: format!("3EB0{number:08}").into(),
-        kind: MessageKind::Text,
-        chat: "6281381393739".parse().unwrap(),
-        sender: "6281381393739".parse().unwrap(),
-        sender_alt: None,
-        to: "6282260790996".parse().unwrap(),
-        from_me: false,
-        text: Some(format!("Hello {number}! 👋")),
-        push_name: Some("Budi".to_owned()),
-        sent_at: now,
-        backfill: false,
-    }
-}
 
 /// A clock for tests that move time: it starts at the machine's present, so that receivers find signatures fresh.
 fn manual() -> Clock {
@@ -147,9 +17,9 @@ fn manual() -> Clock {
 #[tokio::test]
 async fn delivers_the_founding_body_signed() {
     let receiver = Receiver::start().await.unwrap();
-    let mut post = Post::to(&receiver.url(), Clock::System).await;
-    let running = post.deliver();
-    let events = post.receive(1).await;
+    let mut post = Post::to(&receiver.url(), Clock::System).await.unwrap();
+    let running = post.deliver().unwrap();
+    let events = post.receive(1).await.unwrap();
     running.webhooks.wake();
 
     let request = receiver.wait_for(1, PATIENCE).await.unwrap().remove(0);
@@ -157,16 +27,16 @@ async fn delivers_the_founding_body_signed() {
     assert_eq!(request.header("content-type"), "application/json");
     let body = request.json().unwrap();
     assert_eq!(body["session_id"], "ses_sales");
-    assert_eq!(body["message"]["from"], "6281381393739@s.whatsapp.net");
-    assert_eq!(body["message"]["message"], "Hello 0! 👋");
-    assert_eq!(body["event_id"], events[0]);
+    assert_eq!(body["message"]["sender"], "6281381393739@s.whatsapp.net");
+    assert_eq!(body["message"]["text"], "Hello 0! 👋");
+    assert_eq!(body["id"], events[0]);
     request.verify_now(&post.secret).unwrap();
     assert!(request.verify_now("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_err());
 
-    let row = post.until("delivered", |row| row.state == DeliveryState::Delivered).await;
+    let row = post.until("delivered", |row| row.state == DeliveryState::Delivered).await.unwrap();
     assert_eq!((row.id.as_str(), row.attempts), (request.id(), 1));
-    assert_eq!(post.attempts().await[0].outcome, AttemptOutcome::Accepted { status: 200 });
-    running.stop().await;
+    assert_eq!(post.attempts().await.unwrap()[0].outcome, AttemptOutcome::Accepted { status: 200 });
+    running.stop().await.unwrap();
     assert_eq!(receiver.count(), 1);
 }
 
@@ -174,13 +44,13 @@ async fn delivers_the_founding_body_signed() {
 async fn retries_after_a_failure_with_the_same_id_and_bytes() {
     let receiver = Receiver::start().await.unwrap();
     receiver.script([Reply::status(500), Reply::drop_connection(), Reply::redirect("http://127.0.0.1:1/")]);
-    let mut post = Post::to(&receiver.url(), manual()).await;
-    let running = post.deliver();
-    post.receive(1).await;
+    let mut post = Post::to(&receiver.url(), manual()).await.unwrap();
+    let running = post.deliver().unwrap();
+    post.receive(1).await.unwrap();
     running.webhooks.wake();
 
     for (made, wait) in [(1, 5), (2, 30), (3, 300)] {
-        let row = post.until("an attempt", |row| row.attempts == made).await;
+        let row = post.until("an attempt", |row| row.attempts == made).await.unwrap();
         let due = row.due_at.unwrap().since(post.clock.now());
         let (least, most) = (Duration::from_secs(wait), Duration::from_secs(wait).mul_f64(1.2));
         assert!(due >= least && due <= most, "after {made} attempts due in {due:?}");
@@ -198,44 +68,44 @@ async fn retries_after_a_failure_with_the_same_id_and_bytes() {
     let stamps: BTreeSet<&str> = requests.iter().map(|request| request.header("webhook-timestamp")).collect();
     assert_eq!(stamps.len(), 4, "each attempt is signed for its own moment");
 
-    post.until("delivered", |row| row.state == DeliveryState::Delivered).await;
-    let outcomes: Vec<_> = post.attempts().await.into_iter().map(|attempt| attempt.outcome).collect();
+    post.until("delivered", |row| row.state == DeliveryState::Delivered).await.unwrap();
+    let outcomes: Vec<_> = post.attempts().await.unwrap().into_iter().map(|attempt| attempt.outcome).collect();
     assert_eq!(outcomes[0], AttemptOutcome::Refused { status: 500 });
     assert!(matches!(&outcomes[1], AttemptOutcome::Unanswered { error } if error.contains("exchange failed")));
     assert_eq!(outcomes[2..], [AttemptOutcome::Refused { status: 302 }, AttemptOutcome::Accepted { status: 200 }]);
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn waits_as_long_as_the_receiver_asks() {
     let receiver = Receiver::start().await.unwrap();
     receiver.script([Reply::status(503).retry_after("120"), Reply::status(429).retry_after("31536000")]);
-    let mut post = Post::to(&receiver.url(), manual()).await;
-    let running = post.deliver();
-    post.receive(1).await;
+    let mut post = Post::to(&receiver.url(), manual()).await.unwrap();
+    let running = post.deliver().unwrap();
+    post.receive(1).await.unwrap();
     running.webhooks.wake();
 
-    let row = post.until("the first attempt", |row| row.attempts == 1).await;
+    let row = post.until("the first attempt", |row| row.attempts == 1).await.unwrap();
     assert_eq!(row.due_at.unwrap().since(post.clock.now()), Duration::from_mins(2));
     post.clock.advance(Duration::from_mins(2));
-    let row = post.until("the second attempt", |row| row.attempts == 2).await;
+    let row = post.until("the second attempt", |row| row.attempts == 2).await.unwrap();
     assert_eq!(row.due_at.unwrap().since(post.clock.now()), Duration::from_hours(24));
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn gone_is_final() {
     let receiver = Receiver::start().await.unwrap();
     receiver.otherwise(Reply::status(410));
-    let mut post = Post::to(&receiver.url(), manual()).await;
-    let running = post.deliver();
-    post.receive(1).await;
+    let mut post = Post::to(&receiver.url(), manual()).await.unwrap();
+    let running = post.deliver().unwrap();
+    post.receive(1).await.unwrap();
     running.webhooks.wake();
-    let row = post.until("dead", |row| row.state == DeliveryState::Dead).await;
+    let row = post.until("dead", |row| row.state == DeliveryState::Dead).await.unwrap();
     assert_eq!((row.attempts, row.due_at), (1, None));
     post.clock.advance(Duration::from_hours(240));
     running.webhooks.wake();
-    running.stop().await;
+    running.stop().await.unwrap();
     assert_eq!(receiver.count(), 1);
 }
 
@@ -243,37 +113,39 @@ async fn gone_is_final() {
 async fn gives_up_after_three_days_and_eleven_attempts() {
     let receiver = Receiver::start().await.unwrap();
     receiver.otherwise(Reply::status(500));
-    let mut post = Post::to(&receiver.url(), manual()).await;
+    let mut post = Post::to(&receiver.url(), manual()).await.unwrap();
     let begun = post.clock.now();
-    let running = post.deliver();
-    post.receive(1).await;
+    let running = post.deliver().unwrap();
+    post.receive(1).await.unwrap();
     for made in 1..=10 {
         running.webhooks.wake();
-        let row = post.until("an attempt", |row| row.attempts == made).await;
+        let row = post.until("an attempt", |row| row.attempts == made).await.unwrap();
         assert_eq!(row.state, DeliveryState::Waiting);
         post.clock.advance(row.due_at.unwrap().since(post.clock.now()));
     }
     running.webhooks.wake();
-    let row = post.until("dead", |row| row.state == DeliveryState::Dead).await;
+    let row = post.until("dead", |row| row.state == DeliveryState::Dead).await.unwrap();
     assert_eq!(row.attempts, 11);
     assert!(post.clock.now().since(begun) >= Duration::from_hours(72));
-    running.stop().await;
+    running.stop().await.unwrap();
     assert_eq!(receiver.count(), 11);
 }
 
 #[tokio::test]
 async fn a_private_address_is_refused_at_dial_and_the_attempt_says_why() {
     let canary = Receiver::start().await.unwrap();
-    let mut post = Post::to(&canary.url(), Clock::System).await;
+    let mut post = Post::to(&canary.url(), Clock::System).await.unwrap();
     let config = WebhookConfig { timeout: TIMEOUT, concurrency: 4, allow: Vec::new() };
-    let running = post.deliver_under(&config, false);
-    post.receive(1).await;
+    let running = post.deliver_under(&config, false).unwrap();
+    post.receive(1).await.unwrap();
     running.webhooks.wake();
-    let row = post.until("an attempt", |row| row.attempts == 1).await;
+    let row = post.until("an attempt", |row| row.attempts == 1).await.unwrap();
     assert_eq!(row.state, DeliveryState::Waiting);
-    let AttemptOutcome::Unanswered { error } = post.attempts().await.remove(0).outcome else { panic!("it was sent") };
+    let AttemptOutcome::Unanswered { error } = post.attempts().await.unwrap().remove(0).outcome else {
+        panic!("it was sent")
+    };
     assert!(error.contains("127.0.0.1") && error.contains("WEBHOOK_ALLOW"), "{error}");
-    running.stop().await;
+    running.stop().await.unwrap();
     assert_eq!(canary.connections(), 0);
 }
 
@@ -281,43 +153,43 @@ async fn a_private_address_is_refused_at_dial_and_the_attempt_says_why() {
 async fn a_restart_continues_a_pending_retry() {
     let receiver = Receiver::start().await.unwrap();
     receiver.script([Reply::status(500)]);
-    let mut post = Post::to(&receiver.url(), manual()).await;
-    let running = post.deliver();
-    post.receive(1).await;
+    let mut post = Post::to(&receiver.url(), manual()).await.unwrap();
+    let running = post.deliver().unwrap();
+    post.receive(1).await.unwrap();
     running.webhooks.wake();
-    post.until("an attempt", |row| row.attempts == 1).await;
-    running.stop().await;
+    post.until("an attempt", |row| row.attempts == 1).await.unwrap();
+    running.stop().await.unwrap();
 
-    let post = post.reopen().await;
-    let running = post.deliver();
+    let post = post.reopen().await.unwrap();
+    let running = post.deliver().unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(receiver.count(), 1, "the retry is not due yet");
     post.clock.advance(Duration::from_secs(6));
     let requests = receiver.wait_for(2, PATIENCE).await.unwrap();
     assert_eq!((requests[0].id(), &requests[0].body), (requests[1].id(), &requests[1].body));
-    post.until("delivered", |row| row.state == DeliveryState::Delivered && row.attempts == 2).await;
-    running.stop().await;
+    post.until("delivered", |row| row.state == DeliveryState::Delivered && row.attempts == 2).await.unwrap();
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn claims_of_a_process_that_died_do_not_delay_the_next() {
     let receiver = Receiver::start().await.unwrap();
-    let mut post = Post::to(&receiver.url(), Clock::System).await;
-    post.receive(3).await;
+    let mut post = Post::to(&receiver.url(), Clock::System).await.unwrap();
+    post.receive(3).await.unwrap();
     let claimed = post.store.deliveries(Scope::gateway()).claim(10, Duration::from_hours(1)).await.unwrap();
     assert_eq!(claimed.len(), 3);
-    let post = post.reopen().await;
-    let running = post.deliver();
+    let post = post.reopen().await.unwrap();
+    let running = post.deliver().unwrap();
     let requests = receiver.wait_for(3, Duration::from_secs(2)).await.unwrap();
     let ids: BTreeSet<&str> = requests.iter().map(Recorded::id).collect();
     assert_eq!(ids, claimed.iter().map(|delivery| delivery.id.as_str()).collect());
-    running.stop().await;
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stale_claim_settles_nothing() {
-    let mut post = Post::to("http://127.0.0.1:9/", manual()).await;
-    post.receive(1).await;
+    let mut post = Post::to("http://127.0.0.1:9/", manual()).await.unwrap();
+    post.receive(1).await.unwrap();
     let deliveries = post.store.deliveries(Scope::gateway());
     let lease = Duration::from_secs(25);
     let stale = deliveries.claim(1, lease).await.unwrap().remove(0);
@@ -329,11 +201,11 @@ async fn a_stale_claim_settles_nothing() {
     let outcome = AttemptOutcome::Accepted { status: 200 };
     let attempt = Attempt { started_at: post.clock.now(), took_ms: 1, outcome };
     assert!(!deliveries.settle(&stale.id, stale.epoch, &attempt, Settlement::Delivered).await.unwrap());
-    let row = post.rows().await.remove(0);
+    let row = post.rows().await.unwrap().remove(0);
     assert_eq!((row.state, row.attempts), (DeliveryState::Waiting, 0));
-    assert_eq!(post.attempts().await, []);
+    assert_eq!(post.attempts().await.unwrap(), []);
     assert!(deliveries.settle(&newest.id, newest.epoch, &attempt, Settlement::Delivered).await.unwrap());
-    assert_eq!(post.rows().await.remove(0).state, DeliveryState::Delivered);
+    assert_eq!(post.rows().await.unwrap().remove(0).state, DeliveryState::Delivered);
 }
 
 #[tokio::test]
@@ -341,18 +213,18 @@ async fn a_receiver_that_trickles_floods_or_hangs_frees_its_slot_in_time() {
     let receiver = Receiver::start().await.unwrap();
     let hanging = Reply::status(200).after(Duration::from_hours(1));
     receiver.script([Reply::trickle(Duration::from_millis(10)), Reply::flood(10_000_000_000), hanging]);
-    let mut post = Post::to(&receiver.url(), Clock::System).await;
+    let mut post = Post::to(&receiver.url(), Clock::System).await.unwrap();
     let timeout = Duration::from_millis(500);
     // One slot, so that the fourth delivery shows that the three before it have ended.
-    let running = post.deliver_under(&WebhookConfig { timeout, concurrency: 1, allow: Vec::new() }, true);
+    let running = post.deliver_under(&WebhookConfig { timeout, concurrency: 1, allow: Vec::new() }, true).unwrap();
     let begun = Instant::now();
-    post.receive(4).await;
+    post.receive(4).await.unwrap();
     running.webhooks.wake();
     receiver.wait_for(4, PATIENCE).await.unwrap();
     assert!(begun.elapsed() < 3 * timeout + Duration::from_secs(1), "{:?}", begun.elapsed());
-    running.stop().await;
+    running.stop().await.unwrap();
     let mut outcomes = BTreeMap::new();
-    for row in post.rows().await {
+    for row in post.rows().await.unwrap() {
         let attempt = post.store.deliveries(Scope::gateway()).attempts(&row.id).await.unwrap().remove(0);
         *outcomes.entry(format!("{:?}", attempt.outcome)).or_insert(0) += 1;
     }
@@ -364,67 +236,35 @@ async fn a_receiver_that_trickles_floods_or_hangs_frees_its_slot_in_time() {
 async fn delivers_to_two_hundred_at_once() {
     let receiver = Receiver::start().await.unwrap();
     receiver.otherwise(Reply::status(204).text("").after(Duration::from_millis(500)));
-    let mut post = Post::to(&receiver.url(), Clock::System).await;
-    post.receive(200).await;
+    let mut post = Post::to(&receiver.url(), Clock::System).await.unwrap();
+    post.receive(200).await.unwrap();
     let config = WebhookConfig { timeout: Duration::from_secs(10), concurrency: 200, allow: Vec::new() };
-    let running = post.deliver_under(&config, true);
+    let running = post.deliver_under(&config, true).unwrap();
     let requests = receiver.wait_for(200, PATIENCE).await.unwrap();
     let ids: BTreeSet<&str> = requests.iter().map(Recorded::id).collect();
     assert_eq!(ids.len(), 200);
-    running.stop().await;
+    running.stop().await.unwrap();
     assert_eq!((receiver.count(), receiver.busiest()), (200, 200));
-    assert!(post.rows().await.iter().all(|row| row.state == DeliveryState::Delivered && row.attempts == 1));
+    assert!(post.rows().await.unwrap().iter().all(|row| row.state == DeliveryState::Delivered && row.attempts == 1));
 }
 
 #[tokio::test]
 async fn a_stop_settles_what_is_under_way_and_leaves_the_rest_due() {
     let receiver = Receiver::start().await.unwrap();
     receiver.otherwise(Reply::status(200).after(Duration::from_millis(300)));
-    let mut post = Post::to(&receiver.url(), Clock::System).await;
-    post.receive(8).await;
-    let running = post.deliver_under(&WebhookConfig { timeout: TIMEOUT, concurrency: 4, allow: Vec::new() }, true);
+    let mut post = Post::to(&receiver.url(), Clock::System).await.unwrap();
+    post.receive(8).await.unwrap();
+    let running =
+        post.deliver_under(&WebhookConfig { timeout: TIMEOUT, concurrency: 4, allow: Vec::new() }, true).unwrap();
     receiver.wait_for(4, PATIENCE).await.unwrap();
-    running.stop().await;
+    running.stop().await.unwrap();
     assert_eq!(receiver.count(), 4, "a new attempt began while stopping");
-    let delivered = post.rows().await.iter().filter(|row| row.state == DeliveryState::Delivered).count();
+    let delivered = post.rows().await.unwrap().iter().filter(|row| row.state == DeliveryState::Delivered).count();
     assert_eq!(delivered, 4);
 
-    let running = post.deliver();
+    let running = post.deliver().unwrap();
     let requests = receiver.wait_for(8, PATIENCE).await.unwrap();
     let ids: BTreeSet<&str> = requests.iter().map(Recorded::id).collect();
     assert_eq!((requests.len(), ids.len()), (8, 8), "a clean stop makes no duplicates");
-    running.stop().await;
-}
-
-/// Not a test but the figures for the report: `cargo test --release … -- --ignored --nocapture measures`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, run by hand"]
-#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
-async fn measures_a_burst_and_the_way_of_single_deliveries() {
-    const BURST: u32 = 5_000;
-    let receiver = Receiver::start().await.unwrap();
-    let mut post = Post::to(&receiver.url(), Clock::System).await;
-    for _ in 0..BURST / 500 {
-        post.receive(500).await;
-    }
-    let begun = Instant::now();
-    let running = post.deliver_under(&WebhookConfig { timeout: TIMEOUT, concurrency: 64, allow: Vec::new() }, true);
-    receiver.wait_for(usize::try_from(BURST).unwrap(), Duration::from_mins(2)).await.unwrap();
-    let taken = begun.elapsed();
-    println!("burst: {BURST} in {taken:?}, {:.0}/s", f64::from(BURST) / taken.as_secs_f64());
-    println!("burst: {} connections", receiver.connections());
-
-    let mut waits = Vec::new();
-    for _ in 0..200 {
-        let before = receiver.count();
-        post.receive(1).await;
-        let committed = Instant::now();
-        running.webhooks.wake();
-        let requests = receiver.wait_for(before + 1, PATIENCE).await.unwrap();
-        waits.push(requests[before].at - committed);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    waits.sort();
-    println!("single: commit to request, p50 {:?}, p99 {:?}", waits[100], waits[198]);
-    running.stop().await;
+    running.stop().await.unwrap();
 }

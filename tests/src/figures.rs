@@ -30,6 +30,13 @@ pub fn ms(span: Duration) -> String {
     format!("{:.2}", span.as_secs_f64() * 1000.0)
 }
 
+/// So many in this time, as whole ones a second.
+pub fn per_s(count: usize, took: Duration) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    let rate = count as f64 / took.as_secs_f64();
+    format!("{rate:.0}")
+}
+
 /// Resident memory of a process, MiB (`VmRSS` of `/proc/PID/status`).
 pub fn rss_mib(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

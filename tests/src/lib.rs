@@ -3,6 +3,7 @@
 pub mod api;
 pub mod figures;
 pub mod gateway;
+pub mod post;
 pub mod process;
 pub mod receiver;
 pub mod scene;

@@ -2,7 +2,7 @@
 //! database. SQLite serves one process, so the running gateway is always asked first.
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
 use super::gateway::Gateway;
@@ -14,6 +14,15 @@ use crate::store::{Store, Vault};
 
 /// How long the database may take to close.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The arguments of a command with commands of its own.
+#[derive(Debug, Args)]
+pub(super) struct Request<C: Subcommand> {
+    #[command(subcommand)]
+    pub(super) command: C,
+    #[command(flatten)]
+    pub(super) credentials: Credentials,
+}
 
 /// Who asks a running gateway.
 #[derive(Debug, Args)]

@@ -13,21 +13,13 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::door::Credentials;
+use super::door::Request;
 use crate::config::Config;
 use crate::model::{BindingId, FailurePolicy, Grants, SessionId};
 use crate::plugin::catalog::Source;
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-    #[command(flatten)]
-    credentials: Credentials,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Look at a component (.wasm) or a script (.js) here: what it exports, imports and would like to be granted.
     Check {
         /// The file.
@@ -140,7 +132,7 @@ struct Place {
     position: Option<i64>,
 }
 
-pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
+pub(super) async fn run(arguments: Request<Command>, config: &Config) -> Result<()> {
     match arguments.command {
         Command::Check { file } => bench::check(config, &source(&file)?).await,
         Command::Run { file, message, configuration, grants } => {

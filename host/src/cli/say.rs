@@ -24,11 +24,12 @@ pub(super) fn aside(text: &str) {
     let _gone = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Writes rows with their columns aligned, the first row being the heading.
-pub(super) fn table<const N: usize>(rows: &[[String; N]]) {
+/// Writes rows below their heading, with the columns aligned.
+pub(super) fn table<const N: usize>(heading: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+    let rows: Vec<_> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..N).map(width).collect();
-    for row in rows {
+    for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         line(cells.collect::<Vec<_>>().join("  ").trim_end());
     }

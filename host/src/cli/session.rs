@@ -3,27 +3,19 @@
 use std::pin::pin;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::door::{Credentials, Opened};
+use super::door::{Opened, Request};
 use super::gateway::Gateway;
 use super::{qr, say};
 use crate::config::Config;
 use crate::model::{Phone, Scope, Session, SessionId};
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-    #[command(flatten)]
-    credentials: Credentials,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// List sessions: the user's own through a running gateway, everybody's from the database.
     List,
     /// Link a session to a phone: draws the QR code here, or prints a code to type.
@@ -62,7 +54,7 @@ impl From<Session> for Known {
     }
 }
 
-pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
+pub(super) async fn run(arguments: Request<Command>, config: &Config) -> Result<()> {
     let running = arguments.credentials.enter(config).await?;
     match (arguments.command, running) {
         (Command::List, Some(gateway)) => list(gateway.get("/api/sessions").await?),
@@ -82,10 +74,8 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
 }
 
 fn list(sessions: Vec<Known>) {
-    let heading = ["ID", "NAME", "PHONE", "STATE"].map(str::to_owned);
     let row = |known: Known| [known.id, known.name, known.phone, known.status.state];
-    let rows: Vec<_> = std::iter::once(heading).chain(sessions.into_iter().map(row)).collect();
-    say::table(&rows);
+    say::table(["ID", "NAME", "PHONE", "STATE"], sessions.into_iter().map(row));
 }
 
 /// Starts the session and shows what the phone has to see, until it is linked or the gateway gives up.

@@ -1,28 +1,20 @@
 //! `wagate user`: who may log in.
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::door::{Credentials, Opened};
+use super::door::{Credentials, Opened, Request};
 use super::gateway::Gateway;
 use super::say;
 use crate::auth::OneTimePassword;
 use crate::config::Config;
 use crate::model::{Role, User, UserId};
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-    #[command(flatten)]
-    credentials: Credentials,
-}
-
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Add a user and print a one-time password, good for a day and for choosing a lasting one.
     Add {
         /// The name to log in with.
@@ -61,7 +53,7 @@ impl From<User> for Known {
     }
 }
 
-pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
+pub(super) async fn run(arguments: Request<Command>, config: &Config) -> Result<()> {
     if matches!(arguments.command, Command::Password) {
         return choose(&arguments.credentials, config).await;
     }
@@ -163,10 +155,8 @@ fn show_password(given: &OneTime) {
 }
 
 fn list(users: Vec<Known>) {
-    let heading = ["ID", "NAME", "ROLE"].map(str::to_owned);
     let row = |user: Known| [user.id.to_string(), user.username, user.role.name().to_owned()];
-    let rows: Vec<_> = std::iter::once(heading).chain(users.into_iter().map(row)).collect();
-    say::table(&rows);
+    say::table(["ID", "NAME", "ROLE"], users.into_iter().map(row));
 }
 
 /// Names are compared without case, as the login does.

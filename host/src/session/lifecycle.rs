@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::state::{self, Effect};
-use crate::model::{Clock, Link, Scope, SessionId, Status};
+use crate::model::{Clock, Link, Millis, Scope, SessionId, Status};
 use crate::store::{Store, StoreError};
 use crate::whatsapp::{Account, News, Whatsapp};
 
@@ -100,6 +100,7 @@ impl Lifecycle {
         let patience = tokio::time::sleep(START_PATIENCE);
         tokio::pin!(patience);
         loop {
+            let given_up = state::given_up_at(&self.status.borrow());
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ended::ForGood,
@@ -111,6 +112,11 @@ impl Lifecycle {
                     turn = turn.filter(|_| waiting);
                 }
                 () = &mut patience, if turn.is_some() => turn = None,
+                () = self.reached(given_up) => {
+                    if let Some(ended) = self.carry_out(account, state::give_up()).await {
+                        return ended;
+                    }
+                }
                 () = account.ended() => return self.last_words(account, news).await,
             }
         }
@@ -126,8 +132,21 @@ impl Lifecycle {
         Ended::ByItself
     }
 
+    /// Resolves at this time; without one, never.
+    async fn reached(&self, at: Option<Millis>) {
+        match at {
+            Some(at) => tokio::time::sleep(at.since(self.clock.now())).await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn happened(&self, account: &Account, news: News) -> Option<Ended> {
-        let (next, effects) = state::step(&self.status.borrow(), news, self.clock.now());
+        let decision = state::step(&self.status.borrow(), news, self.clock.now());
+        self.carry_out(account, decision).await
+    }
+
+    async fn carry_out(&self, account: &Account, decision: (Option<Status>, Vec<Effect>)) -> Option<Ended> {
+        let (next, effects) = decision;
         // Effects first: whoever sees the new status may rely on what is stored.
         let mut ended = None;
         for effect in effects {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a final status is left only by a new start; whatever the library still says after it changes nothing.
 
+use std::time::Duration;
+
 use crate::model::{Chat, MessageId, MessageState, Millis, Pairing, Phone, ReceiptKind, Status};
 use crate::whatsapp::News;
 
@@ -49,6 +51,25 @@ pub(super) fn step(status: &Status, news: News, now: Millis) -> (Option<Status>,
     }
 }
 
+/// When to take a session that waits to be linked for given up: no code is good any more, and no other has come.
+pub(super) fn given_up_at(status: &Status) -> Option<Millis> {
+    match status {
+        Status::Pairing(Pairing::Qr { expires_at, .. } | Pairing::Code { expires_at, .. }) => {
+            Some(expires_at.after(LONGEST_QR))
+        }
+        _ => None,
+    }
+}
+
+/// What follows when nobody linked the session in time.
+pub(super) fn give_up() -> (Option<Status>, Vec<Effect>) {
+    (Some(Status::PairingExpired), vec![Effect::Unwant, Effect::End])
+}
+
+/// The first QR text is good for a minute, the others for 20 s (whatsapp-rust 0.7.0 `src/pair.rs`): one that is still
+/// to come has come by then.
+const LONGEST_QR: Duration = Duration::from_mins(1);
+
 const REPLACED: &str = "another client took over this linked device; stop that one, then connect again";
 const OUTDATED: &str = "WhatsApp finds the client version outdated; fetching the current one";
 
@@ -61,9 +82,9 @@ fn pairing(status: &Status, news: News, now: Millis) -> (Option<Status>, Vec<Eff
         News::PairCode(code, lives) => waiting(Pairing::Code { code, expires_at: now.after(lives) }),
         News::PasskeyRequest(request) => waiting(Pairing::Passkey { request }),
         News::PasskeyConfirm(code) => waiting(Pairing::PasskeyConfirm { code }),
-        News::QrExhausted => (Some(Status::PairingExpired), vec![Effect::Unwant, Effect::End]),
+        News::QrExhausted { stopped: true } => give_up(),
         News::PairFailed(reason) => (Some(Status::Failed { reason }), vec![Effect::Unwant, Effect::End]),
-        // The QR texts are still good, and whoever asked for the code has been told.
+        // A code outlives the QR texts. If none is coming, whoever asked for it has been told, and texts may go on.
         _ => (None, vec![]),
     }
 }
@@ -93,7 +114,7 @@ fn dialing(status: &Status) -> Option<Status> {
 const SILENT: &str = "the server went silent; connecting again";
 const HANDSHAKE: &str = "the address answered, but WhatsApp's handshake failed; is it WhatsApp's server?";
 
-/// While linking, codes stay as they are: the library dials again and brings fresh ones.
+/// Codes of a lost connection are worthless; the library dials again and brings fresh ones.
 fn lost(status: &Status, error: String) -> Status {
     let attempt = if let Status::Connecting { attempt, .. } = status { *attempt } else { 0 };
     connecting(attempt, Some(error))

@@ -20,7 +20,7 @@ statements! {
         FROM users ORDER BY id";
     SET_PASSWORD = "UPDATE users SET password_hash = $1, must_change_password = $2, token_version = token_version + 1
         WHERE id = $3";
-    REHASH = "UPDATE users SET password_hash = $1 WHERE id = $2";
+    REHASH = "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
     REMOVE = "DELETE FROM users WHERE id = $1";
 }
 
@@ -97,13 +97,14 @@ impl Users<'_> {
         work.await
     }
 
-    /// Replaces the hash after a login with outdated parameters; tokens stay good.
-    pub async fn rehash(&self, id: UserId, password_hash: &str) -> Result<(), StoreError> {
-        let hash = password_hash.to_owned();
+    /// Replaces the hash `from` of outdated parameters after a login; tokens stay good. Nothing is done when the user has
+    /// another hash by now: the password was changed since.
+    pub async fn rehash(&self, id: UserId, from: &str, to: &str) -> Result<(), StoreError> {
+        let (from, to) = (from.to_owned(), to.to_owned());
         let work = self.0.write(move |tx| {
             Box::pin(async move {
                 on!(tx, |db, q| {
-                    sqlx::query(q(REHASH)).bind(hash).bind(id).execute(db).await?;
+                    sqlx::query(q(REHASH)).bind(to).bind(id).bind(from).execute(db).await?;
                 });
                 Ok(())
             })

@@ -22,8 +22,11 @@ pub enum News {
     DialFailed(String),
     /// A QR text to show, and how long it is good for.
     Qr(String, Duration),
-    /// All QR texts were used up unscanned; the client has stopped itself.
-    QrExhausted,
+    /// All QR texts were used up unscanned.
+    QrExhausted {
+        /// Whether the client has stopped itself. It stays while a pairing code is still good, which outlives the texts.
+        stopped: bool,
+    },
     /// An eight-character code to show, and how long it is good for.
     PairCode(String, Duration),
     /// No code is coming, and why.
@@ -144,7 +147,7 @@ fn news(event: &Event) -> Option<News> {
         Event::Connected(_) => News::Connected,
         Event::Disconnected(ended) => News::Disconnected(ended.reason.to_string()),
         Event::PairingQrCode(qr) => News::Qr(qr.code.clone(), qr.timeout),
-        Event::PairingQrCodesExhausted(_) => News::QrExhausted,
+        Event::PairingQrCodesExhausted(exhausted) => News::QrExhausted { stopped: exhausted.disconnected },
         Event::PairingCode(pairing) => News::PairCode(translate::pair_code(&pairing.code), pairing.timeout),
         Event::PairingCodeError(failed) => News::PairCodeFailed(failed.error.clone()),
         Event::PairSuccess(pair) => News::Linked {

@@ -1,6 +1,6 @@
 //! What only our key store must do: last, stay apart, stay whole, stay secret, and go when told to.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -315,39 +315,4 @@ async fn concurrent_writers_of_a_token_converge() {
         assert_eq!(token_timestamp, 139);
         assert_eq!(sender_timestamp, Some(138));
     }
-}
-
-/// The figures go to the log; what is asserted holds on any machine: a batch costs one flush, not one a row.
-#[tokio::test]
-async fn a_batch_costs_far_less_than_its_rows_one_by_one() {
-    let bed = Bed::new().await;
-    let keys = bed.keys("ses_a").await;
-    let batch: Vec<(u32, Bytes)> = (1..=812).map(|id| (id, Bytes::from(vec![7; 70]))).collect();
-    let start = Instant::now();
-    keys.store_prekeys_batch(&batch, false).await.unwrap();
-    let stored = start.elapsed();
-    let ids: Vec<u32> = (1..=812).collect();
-    let start = Instant::now();
-    assert_eq!(keys.load_prekeys_batch(&ids).await.unwrap().len(), 812);
-    let loaded = start.elapsed();
-    let start = Instant::now();
-    for (id, record) in &batch {
-        keys.store_prekey(*id, record, true).await.unwrap();
-    }
-    let one_by_one = start.elapsed();
-    let record = Bytes::from_static(&[7; 2_000]);
-    let start = Instant::now();
-    for n in 0..50 {
-        let id = n.to_string();
-        keys.store_pending_inbound("chat", "sender", &id, &record).await.unwrap();
-        keys.put_sessions_batch(&[(arc("15550000001@lid.0"), record.clone())]).await.unwrap();
-        keys.delete_pending_inbound("chat", "sender", &id).await.unwrap();
-    }
-    let message = start.elapsed() / 50;
-    eprintln!(
-        "812 pre-keys: stored in {stored:?}, loaded in {loaded:?}, one by one {one_by_one:?}; \
-         a put {:?}, the three calls of a received message {message:?}",
-        one_by_one / 812
-    );
-    assert!(stored * 2 < one_by_one, "{stored:?} is not far less than {one_by_one:?}");
 }

@@ -42,7 +42,7 @@ async fn a_new_password_revokes_tokens_and_a_rehash_does_not() {
     let place = Place::new();
     let store = place.open().await;
     let id = store.users().add("ann", Role::User, "first", true).await.unwrap().id;
-    store.users().rehash(id, "rehashed").await.unwrap();
+    store.users().rehash(id, "first", "rehashed").await.unwrap();
     let (user, hash) = store.users().for_login("ann").await.unwrap().unwrap();
     assert_eq!((hash.as_str(), user.token_version, user.must_change_password), ("rehashed", 0, true));
     assert!(store.users().set_password(id, "second", false).await.unwrap());
@@ -50,6 +50,17 @@ async fn a_new_password_revokes_tokens_and_a_rehash_does_not() {
     assert_eq!((hash.as_str(), user.token_version, user.must_change_password), ("second", 1, false));
     assert!(!store.users().set_password(UserId(99), "x", false).await.unwrap());
     assert_eq!(store.users().get(id).await.unwrap(), Some(user));
+}
+
+#[tokio::test]
+async fn a_rehash_does_not_undo_a_password_change_of_the_same_moment() {
+    let place = Place::new();
+    let store = place.open().await;
+    let id = store.users().add("ann", Role::User, "old", false).await.unwrap().id;
+    // A login has compared with the old hash; before it stores the better one, the password changes.
+    assert!(store.users().set_password(id, "new", false).await.unwrap());
+    store.users().rehash(id, "old", "old, rehashed").await.unwrap();
+    assert_eq!(store.users().for_login("ann").await.unwrap().unwrap().1, "new");
 }
 
 #[tokio::test]

@@ -36,6 +36,24 @@ async fn a_message_is_new_once_for_each_of_its_five_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn receives_from_many_sessions_at_once() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, _) = shop(&store).await;
+    let owner = scope.user().unwrap();
+    let names: Vec<String> = (0..20).map(|n| format!("ses_{n}")).collect();
+    let sessions = join_all(names.iter().map(|name| session(&store, owner, name))).await;
+    let receiving = sessions.iter().map(async |session| {
+        for n in 0..10 {
+            let fresh = store.events(scope).receive(&session.id, &[message(format!("m{n}"))]).await.unwrap();
+            assert_eq!(fresh.len(), 1);
+        }
+    });
+    join_all(receiving).await;
+    assert_eq!(store.events(scope).unrouted(None, u32::MAX).await.unwrap().len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_receivers_at_once_exactly_one_finds_a_message_new() {
     let place = Place::new();
     let store = place.open().await;

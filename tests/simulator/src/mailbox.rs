@@ -134,6 +134,11 @@ impl Mailbox {
         self.lock().waiting.len()
     }
 
+    /// How many of them are messages.
+    pub(crate) fn messages(&self) -> usize {
+        self.lock().count(Class::Message)
+    }
+
     /// Queues a stanza for the device and sends it if the device is live.
     pub(crate) fn deliver(&self, node: Node) {
         let (Some(class), Some(id)) = (Class::parse(&node.tag), node.text("id").map(std::borrow::Cow::into_owned))
@@ -243,8 +248,12 @@ impl Inner {
         line.flow = Flow::Live;
     }
 
+    fn count(&self, class: Class) -> usize {
+        self.waiting.values().filter(|parcel| parcel.class == class).count()
+    }
+
     fn preview(&self) -> Node {
-        let count = |class: Class| self.waiting.values().filter(|parcel| parcel.class == class).count() as u64;
+        let count = |class| self.count(class) as u64;
         let preview = NodeBuilder::new("offline_preview")
             .attr("count", self.waiting.len() as u64)
             .attr("message", count(Class::Message))
@@ -337,6 +346,16 @@ mod tests {
         assert_eq!(sent(&mut outbox), ["M9*"]);
         mailbox.grant(200);
         assert_eq!(sent(&mut outbox), ["M10*", "M11*", "offline", "live"]);
+    }
+
+    #[test]
+    fn counts_messages_apart_from_what_else_waits() {
+        let mailbox = Mailbox::default();
+        mailbox.deliver(message("A", "1@s.whatsapp.net"));
+        mailbox.deliver(NodeBuilder::new("receipt").attr("id", "B").build());
+        assert_eq!((mailbox.len(), mailbox.messages()), (2, 1));
+        mailbox.settle(Class::Message, "A", None);
+        assert_eq!((mailbox.len(), mailbox.messages()), (1, 0));
     }
 
     #[test]

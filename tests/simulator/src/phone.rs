@@ -237,6 +237,11 @@ impl Phone {
         self.account.companions().iter().map(|companion| companion.mailbox.len()).sum()
     }
 
+    /// How many of them are messages, the ones to these devices by other devices of the account included.
+    pub fn unacked_messages(&self) -> usize {
+        self.account.companions().iter().map(|companion| companion.mailbox.messages()).sum()
+    }
+
     /// Unlinks a device: its socket ends with `device_removed`, its next login is refused.
     pub async fn unlink(&self, device: u16) -> Result<(), PhoneError> {
         let removed = self.core.unlink(&self.account, device);

@@ -59,7 +59,9 @@ fn follows_the_table() {
         ("a code stays", code(NOW.after(minute)), News::Qr("b".into(), minute), None, vec![]),
         ("an expired code goes", code(NOW), News::Qr("b".into(), minute), Some(qr("b")), vec![]),
         ("no code is coming", qr("a"), News::PairCodeFailed("rate".into()), None, vec![]),
-        ("nobody scanned", qr("f"), News::QrExhausted, Some(Status::PairingExpired), stop()),
+        ("nobody scanned", qr("f"), News::QrExhausted { stopped: true }, Some(Status::PairingExpired), stop()),
+        ("a code outlives the texts", code(NOW.after(minute)), News::QrExhausted { stopped: false }, None, vec![]),
+        ("a code is on its way", qr("f"), News::QrExhausted { stopped: false }, None, vec![]),
         ("linked", qr("a"), linked(), Some(connecting(0, None)), vec![save_link()]),
         ("pairing failed", qr("a"), News::PairFailed("bad".into()), Some(failed("bad")), stop()),
         (
@@ -101,6 +103,24 @@ fn follows_the_table() {
     for (case, status, news, next, effects) in table {
         assert_eq!(step(&status, news, NOW), (next, effects), "{case}");
     }
+}
+
+#[test]
+fn a_session_nobody_links_is_given_up_when_its_last_code_is_past() {
+    let past = |minutes| Some(NOW.after(Duration::from_mins(minutes)));
+    let table = [
+        (qr("a"), past(2)),
+        (code(NOW.after(Duration::from_mins(3))), past(4)),
+        (Status::Pairing(Pairing::Passkey { request: "{}".into() }), None),
+        (Status::Pairing(Pairing::PasskeyConfirm { code: None }), None),
+        (connecting(1, None), None),
+        (Status::Connected { since: NOW }, None),
+        (Status::PairingExpired, None),
+    ];
+    for (status, at) in table {
+        assert_eq!(given_up_at(&status), at, "{status:?}");
+    }
+    assert_eq!(give_up(), (Some(Status::PairingExpired), vec![Effect::Unwant, Effect::End]));
 }
 
 #[test]

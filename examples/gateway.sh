@@ -1,4 +1,4 @@
-# What the scenarios share: logging in, calling the gateway, linking a phone. To be sourced; needs curl.
+# What the scripts here share: logging in, calling the gateway, linking a phone. To be sourced; needs curl.
 #
 # GATEWAY is the gateway's address (http://localhost:8080).
 # shellcheck shell=bash
