@@ -117,7 +117,7 @@ pub(super) enum Command {
 
 /// Where and how a plugin is to run.
 #[derive(Debug, Default, Args)]
-struct Place {
+pub(super) struct Place {
     /// The session; all sessions of the user when left out.
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,

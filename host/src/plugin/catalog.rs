@@ -246,10 +246,6 @@ impl Catalog {
         versions.into_iter().find(|version| version.number == number).ok_or(CatalogError::NoVersion(number))
     }
 
-    pub(super) fn store(&self) -> &Store {
-        &self.0.store
-    }
-
     /// The plugin with its present version and bindings; `None` when it went meanwhile.
     async fn entry(&self, scope: Scope, plugin: Plugin) -> Result<Option<Entry>, StoreError> {
         let store = self.0.store.plugins(scope);

@@ -168,7 +168,7 @@ async fn rollback(gateway: &Gateway, plugin: &str, version: Option<u32>) -> Resu
 }
 
 fn list(plugins: Vec<Known>) {
-    let heading = ["ID", "NAME", "VERSION", "STATE", "RUNS ON", "GRANTS", "CALLS", "FAILED", "P99"].map(str::to_owned);
+    let heading = ["ID", "NAME", "VERSION", "STATE", "RUNS ON", "GRANTS", "CALLS", "FAILED", "P99"];
     let row = |plugin: Known| {
         let state = match (plugin.enabled, plugin.health.suspended_until) {
             (false, _) => "off",
@@ -182,8 +182,7 @@ fn list(plugins: Vec<Known>) {
         let (calls, failures, p99) = (calls.to_string(), failures.to_string(), format!("{p99_us} µs"));
         [plugin.id, plugin.name, version, state.to_owned(), bound, plugin.grants.join(" "), calls, failures, p99]
     };
-    let rows: Vec<_> = std::iter::once(heading).chain(plugins.into_iter().map(row)).collect();
-    say::table(&rows);
+    say::table(heading, plugins.into_iter().map(row));
 }
 
 fn logs(mut lines: Vec<Line>) {
