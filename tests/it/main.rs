@@ -16,6 +16,7 @@ mod house;
 mod keys;
 mod lifecycle;
 mod linking;
+mod plugin;
 mod product;
 mod receiving;
 mod sending;

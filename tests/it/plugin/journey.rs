@@ -107,7 +107,10 @@ async fn a_transform_reshapes_and_cancels_webhooks() -> Result<()> {
     write(&scene, "secret").await?;
     write(&scene, "open").await?;
     let request = scene.hook.wait_for(1, PATIENCE).await?.remove(0);
-    assert_eq!((String::from_utf8_lossy(&request.body).as_ref(), request.path.as_str()), ("text=open", "/hook/in/shape"));
+    assert_eq!(
+        (String::from_utf8_lossy(&request.body).as_ref(), request.path.as_str()),
+        ("text=open", "/hook/in/shape")
+    );
     assert_eq!((request.header("content-type"), request.header("x-shaped-by")), ("text/plain", "script"));
     let (_, webhook) = scene.gateway.get(&format!("/api/sessions/{}/webhook", scene.id)).await?;
     request.verify(webhook["secret"].as_str().context("no secret")?)?;
@@ -140,7 +143,12 @@ async fn replies_and_counters_happen_once_for_each_committed_verdict() -> Result
         .filter_map(|body| body["payload"]["n"].as_i64())
         .collect();
     assert_eq!(counted, [1, 2, 3, 4, 5]);
-    let answers = scene.friend.inbox().iter().filter(|message| message.text.as_deref().is_some_and(|text| text.starts_with("answer"))).count();
+    let answers = scene
+        .friend
+        .inbox()
+        .iter()
+        .filter(|message| message.text.as_deref().is_some_and(|text| text.starts_with("answer")))
+        .count();
     assert_eq!(answers, 5, "an answer came twice");
     scene.end().await;
     Ok(())
@@ -162,7 +170,9 @@ async fn a_call_that_fails_asks_for_nothing_and_the_policy_decides() -> Result<(
         scene.mark("mark").await?;
         let came = texts(&scene)?.contains(&"hello".to_owned());
         assert_eq!(came, forwarded, "{policy}");
-        let logs = until(&scene.gateway, &format!("/api/plugins/{plugin}/logs"), |logs| logs.to_string().contains("broken on purpose"));
+        let logs = until(&scene.gateway, &format!("/api/plugins/{plugin}/logs"), |logs| {
+            logs.to_string().contains("broken on purpose")
+        });
         logs.await?;
         assert!(scene.friend.inbox().iter().all(|m| m.text.as_deref() != Some("this must not be sent")));
         scene.end().await;
@@ -181,7 +191,8 @@ async fn a_parked_message_waits_for_a_better_version() -> Result<()> {
     let body = json!({ "script": "function onMessage(m) { return { labels: { late: 'yes' } }; }", "grants": GRANTS });
     let (status, answer) = scene.gateway.post(&format!("/api/plugins/{plugin}/versions"), body).await?;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
-    let request = scene.hook.wait_until(PATIENCE, |request| String::from_utf8_lossy(&request.body).contains("patience"));
+    let request =
+        scene.hook.wait_until(PATIENCE, |request| String::from_utf8_lossy(&request.body).contains("patience"));
     assert_eq!(request.await?.json()?["message"]["labels"]["late"], "yes");
     scene.end().await;
     Ok(())

@@ -76,10 +76,7 @@ pub(super) async fn run(command: Command, gateway: &Gateway) -> Result<()> {
             say::line(&format!("{} has version {}.", plugin.name, added.number));
             Ok(())
         }
-        Command::List => {
-            list(gateway.get("/api/plugins").await?);
-            Ok(())
-        }
+        Command::List => list(gateway.get("/api/plugins").await?),
         Command::Logs { plugin, limit } => {
             let plugin = find(gateway, &plugin).await?;
             logs(gateway.get(&format!("/api/plugins/{}/logs?limit={limit}", plugin.id)).await?);
@@ -167,8 +164,7 @@ async fn rollback(gateway: &Gateway, plugin: &str, version: Option<u32>) -> Resu
     change(gateway, &plugin.id, json!({ "current": version }), &format!("runs version {version}")).await
 }
 
-fn list(plugins: Vec<Known>) {
-    let heading = ["ID", "NAME", "VERSION", "STATE", "RUNS ON", "GRANTS", "CALLS", "FAILED", "P99"];
+fn list(plugins: Vec<Known>) -> Result<()> {
     let row = |plugin: Known| {
         let state = match (plugin.enabled, plugin.health.suspended_until) {
             (false, _) => "off",
@@ -182,7 +178,9 @@ fn list(plugins: Vec<Known>) {
         let (calls, failures, p99) = (calls.to_string(), failures.to_string(), format!("{p99_us} µs"));
         [plugin.id, plugin.name, version, state.to_owned(), bound, plugin.grants.join(" "), calls, failures, p99]
     };
+    let heading = ["ID", "NAME", "VERSION", "STATE", "RUNS ON", "GRANTS", "CALLS", "FAILED", "P99"];
     say::table(heading, plugins.into_iter().map(row));
+    Ok(())
 }
 
 fn logs(mut lines: Vec<Line>) {

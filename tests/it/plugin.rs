@@ -1,0 +1,3 @@
+//! Plugins: the host that runs them, their way through a gateway, and what they cannot do.
+
+mod journey;
