@@ -17,8 +17,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::config::Config;
 use crate::model::SessionId;
 
-/// Time a call may take: a send waits for WhatsApp, nothing here does.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time a call may take: installing a plugin waits for its compilation.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The gateway, and the token once logged in.
 #[derive(Clone, Debug)]

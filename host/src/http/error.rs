@@ -235,7 +235,7 @@ impl From<CatalogError> for ApiError {
             CatalogError::Config(_) | CatalogError::Masked(_) => Self::bad_request("invalid_config", message),
             CatalogError::Limits { .. } => Self::bad_request("invalid_limits", message),
             CatalogError::Refused(refusal) => refusal.into(),
-            CatalogError::Unfit { refusal, .. } => Self { message, ..refusal.into() },
+            CatalogError::Unfit { refusal, .. } => Self { message, ..Self::from(refusal) },
             CatalogError::Store(error) => error.into(),
         }
     }
