@@ -45,8 +45,22 @@ bench: tools ## One measurement: BENCH=kill, sessions, inbound, webhook or store
 	cargo build --locked --release $(EVERYTHING) --bins
 	$(CARGO_TARGET_DIR)/release/bench-$(BENCH)
 
-plugins: ## Nothing to build yet
-	@echo 'There are no plugins to build yet: the plugin host is not part of this version.'
+# Guests are built by compilers of their own, in a folder of their own.
+GUESTS := $(CARGO_TARGET_DIR)/plugins
+GUEST_CARGO := CARGO_TARGET_DIR=$(GUESTS) cargo
+
+plugins: tools ## Build all plugins and write plugins/dist (CHECK=1: test them, and compare with what is committed)
+	CARGO_TARGET_DIR=$(GUESTS) plugins/ci/build.sh $(GUESTS)/built
+ifeq ($(CHECK),)
+	for wasm in plugins/dist/*.wasm; do install -m 644 $(GUESTS)/built/$$(basename $$wasm) $$wasm; done
+	install -m 644 $(GUESTS)/built/built-with plugins/dist/built-with
+else
+	cd plugins && $(GUEST_CARGO) fmt --all -- --check
+	cd plugins && $(GUEST_CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	cd plugins && $(GUEST_CARGO) test --locked --workspace
+	npm test --silent --prefix plugins/script
+	plugins/ci/compare.sh $(GUESTS)/built
+endif
 
 frontend: ## Nothing to build yet
 	@echo 'There is no dashboard to build yet: this version is used through its API.'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds a plugin written in Rust: ./build.sh [options for cargo build]
+# Builds the plugin, into a file named after it: ./build.sh [options for cargo build]
 #
-# The component lands in target/wasm32-unknown-unknown/release (or below CARGO_TARGET_DIR). What it needs is the standard
-# library for that target: either from rustup (rustup target add wasm32-unknown-unknown), or from Debian's packages
-# rustc-web and rust-web-src, whose compiler then builds it along. WASM_RUSTC=rustup or debian chooses; else rustup's is
-# taken when it is there. No path of this machine gets into the component.
+# What it needs is the standard library for wasm32-unknown-unknown: from rustup (rustup target add
+# wasm32-unknown-unknown), or from Debian's packages rustc-web and rust-web-src, whose compiler then builds it along.
+# WASM_RUSTC=rustup or debian chooses; else rustup's is taken when it is there. In both cases Rust comes from rustup,
+# whose linker makes the module a component. No path of this machine gets into it.
 set -euo pipefail
 
 target=wasm32-unknown-unknown
@@ -51,4 +51,10 @@ export CARGO_ENCODED_RUSTFLAGS
 
 # Linked by wasm-component-ld, the core module becomes a component; wasm-ld, which that calls, is in gcc-ld.
 export PATH=$tools/gcc-ld:$PATH CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$tools/wasm-component-ld
-exec cargo build --release --target "$target" "${options[@]}" "$@"
+cargo build --release --target "$target" "${options[@]}" "$@"
+
+name=$(sed -n '/^name = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+if [[ -n $name ]]; then
+	cp "${CARGO_TARGET_DIR:-target}/$target/release/${name//-/_}.wasm" "$name.wasm"
+	echo "$PWD/$name.wasm"
+fi
