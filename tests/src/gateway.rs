@@ -112,6 +112,7 @@ pub fn config(dir: &Path, network: &Network) -> Result<Config> {
     config.auth.admin_password = Some(SecretString::from(PASSWORD));
     config.plugin.compiler = Some(demo_binary()?);
     config.webhook.allow = vec!["127.0.0.0/8".to_owned()];
+    config.plugin.compiler = Some(demo_binary()?);
     ensure!(config.http.port == 0, "a test gateway must take whatever port is free");
     Ok(config)
 }

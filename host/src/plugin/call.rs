@@ -192,7 +192,9 @@ impl Running {
     /// Starts the clocks of a call. Answers how long it may take.
     fn arm(&mut self) -> Duration {
         self.calls += 1;
-        self.store.data_mut().meter.rearm();
+        let state = self.store.data_mut();
+        state.meter.rearm();
+        state.memory.rearm();
         self.store.set_epoch_deadline(1);
         self.store.data().call.deadline.saturating_duration_since(Instant::now())
     }

@@ -119,7 +119,7 @@ mod tests {
             cache_dir: std::path::PathBuf::new(),
         };
         for reservation in RESERVATIONS {
-            let code = compiling(reservation).unwrap().precompile_component(b"(component)").unwrap();
+            let code = compiling(reservation).unwrap().precompile_component(b"\0asm\x0d\0\x01\0").unwrap();
             let engine = pooled(&config, reservation).unwrap();
             assert!(wasmtime::Engine::detect_precompiled(&code).is_some());
             let mut hashes = [DefaultHasher::new(), DefaultHasher::new()];

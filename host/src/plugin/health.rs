@@ -123,7 +123,7 @@ fn bucket(time: Duration) -> usize {
 /// The first time above a bucket, in microseconds.
 fn upper(bucket: usize) -> u64 {
     let (power, step) = (bucket / STEPS, (bucket % STEPS) as u64 + 1);
-    ((1 << power) + (step << power) / STEPS as u64).max(1)
+    (1 << power) + (step << power).div_ceil(STEPS as u64)
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
     fn times_are_known_to_a_quarter() {
         for us in [1, 2, 3, 4, 5, 7, 18, 100, 999, 50_000, 30_000_000] {
             let above = upper(bucket(Duration::from_micros(us)));
-            assert!(above > us && above <= us + us.div_ceil(4).max(1), "{us}: {above}");
+            assert!(above > us && above <= us + us.div_ceil(4), "{us}: {above}");
         }
         assert_eq!(bucket(Duration::from_secs(1_000_000)), BUCKETS - 1);
     }

@@ -28,6 +28,11 @@ impl Memory {
         Self { used: 0, limit: mib as usize * (1 << 20), refused: false }
     }
 
+    /// A call begins: what an earlier one was refused is forgotten.
+    pub(super) fn rearm(&mut self) {
+        self.refused = false;
+    }
+
     /// KiB in use.
     pub(super) fn kib(&self) -> u64 {
         (self.used as u64).div_ceil(1024)

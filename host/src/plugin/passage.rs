@@ -192,7 +192,7 @@ impl Passage {
     /// Shapes the webhook for one endpoint.
     pub async fn shape(&mut self, endpoint: &Endpoint) -> Shaped {
         let Self { chain, event, labels, document, ledger, .. } = self;
-        let document = &*document.get_or_insert_with(|| event.document(labels));
+        let document = document.get_or_insert_with(|| event.document(labels));
         let mut suffix = String::new();
         let mut delivery: Option<Delivery> = None;
         for link in chain.iter().filter(|link| link.has(Hook::WebhookTransform)) {
@@ -218,7 +218,7 @@ impl Passage {
         }
         Shaped::Send(match delivery {
             Some(delivery) => posted(delivery, suffix),
-            None => unshaped(document),
+            None => Shape::json(document.clone()),
         })
     }
 
@@ -314,15 +314,6 @@ fn posted(delivery: Delivery, path_suffix: String) -> Shape {
     };
     let headers = headers.into_iter().map(|header| (header.name, header.value)).collect();
     Shape { body, content_type, headers, path_suffix }
-}
-
-fn unshaped(document: &str) -> Shape {
-    Shape {
-        body: Bytes::copy_from_slice(document.as_bytes()),
-        content_type: JSON.to_owned(),
-        headers: Vec::new(),
-        path_suffix: String::new(),
-    }
 }
 
 /// What the failure policy makes of a failure.

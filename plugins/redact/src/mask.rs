@@ -7,33 +7,20 @@ const REDACTED: &str = "[redacted]";
 /// How many characters stay readable at the end of a card number or an IBAN.
 const LEFT: usize = 4;
 
-/// Beginnings of keys that services give out: their kind stays readable, the rest does not.
-const KEYS: [&str; 22] = [
-    "AIza",
-    "AKIA",
-    "EAA",
-    "SG.",
-    "eyJ",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "ghu_",
-    "github_pat_",
-    "glpat-",
-    "hf_",
-    "npm_",
-    "pk_live_",
-    "rk_live_",
-    "sk-",
-    "sk_live_",
-    "sk_test_",
-    "whsec_",
-    "xoxa-",
-    "xoxb-",
-    "xoxp-",
-];
+/// How long an IBAN is, by country: two letters, two digits.
+const IBANS: &[u8] =
+    b"AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH21CR22CY28CZ24DE22DJ27DK18DO28EE20EG29ES24FI18FK18FO18FR27GB22\
+    GE22GI23GL18GR27GT28HN28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21LY25MC27MD24ME22MK19MN20\
+    MR27MT31MU30NI28NL18NO15OM23PK24PL28PS29PT25QA29RO24RS22RU33SA24SC31SD18SE24SI19SK24SM27SO23ST25SV28TL23TN24TR26\
+    UA29VA22VG24XK20YE30";
 
-/// The fewest characters after such a beginning that make a key of it.
+/// The longest code there is.
+const LONGEST: usize = 34;
+
+/// How many characters the groups of a code have at least, but for the last.
+const GROUP: usize = 4;
+
+/// The fewest characters after its beginning that make a key.
 const KEY_LENGTH: usize = 8;
 
 /// The text with secrets masked; `None` when there are none.
@@ -41,68 +28,57 @@ pub(crate) fn text(text: &str, words: &[String]) -> Option<String> {
     let mut masked = String::new();
     let mut copied = 0;
     let mut at = 0;
-    let mut before = None;
     while let Some(char) = text[at..].chars().next() {
         let rest = &text[at..];
-        // Nothing begins in the middle of a word.
-        let begins = !before.is_some_and(char::is_alphanumeric);
-        let found = if begins { find(before, rest, words) } else { None };
-        let length = match found {
-            Some((length, mask)) => {
-                masked.push_str(&text[copied..at]);
-                masked.push_str(&mask);
-                copied = at + length;
-                length
-            }
-            None => char.len_utf8(),
+        let plus = text[..at].ends_with('+');
+        let Some((length, mask)) = find(rest, plus, words) else {
+            // Nothing begins in the middle of a word.
+            at += run(rest, char::is_alphanumeric).max(char.len_utf8());
+            continue;
         };
-        before = text[at..at + length].chars().next_back();
+        masked.push_str(&text[copied..at]);
+        masked.push_str(&mask);
         at += length;
+        copied = at;
     }
     (copied > 0).then(|| masked + &text[copied..])
 }
 
 /// What begins here: its length in bytes, and what to write instead.
-fn find(before: Option<char>, rest: &str, words: &[String]) -> Option<(usize, String)> {
-    let whole = |length| (length, REDACTED.to_owned());
-    let bearer = || bearer(rest).map(|(kept, length)| (length, format!("{}{REDACTED}", &rest[..kept])));
-    let key = || key(rest).map(|(kept, length)| (length, format!("{}{REDACTED}", &rest[..kept])));
-    let number = || card(before, rest).or_else(|| iban(rest)).map(|length| (length, stars(&rest[..length])));
-    words.iter().find_map(|word| spoken(rest, word)).map(whole).or_else(bearer).or_else(key).or_else(number)
+fn find(rest: &str, plus: bool, words: &[String]) -> Option<(usize, String)> {
+    let behind = |(kept, length): (usize, usize)| (length, format!("{}{REDACTED}", &rest[..kept]));
+    let starred = |length| (length, stars(&rest[..length]));
+    let spoken = words.iter().find_map(|word| spoken(rest, word)).map(|length| (length, REDACTED.to_owned()));
+    spoken.or_else(|| match rest.as_bytes().first()? {
+        b'0'..=b'9' if !plus => card(rest).map(starred),
+        b'A'..=b'Z' | b'a'..=b'z' => bearer(rest).or_else(|| key(rest)).map(behind).or_else(|| iban(rest).map(starred)),
+        _ => None,
+    })
 }
 
-/// 13 to 19 digits, in groups or not, with a sound check digit (ISO/IEC 7812, Luhn). A number with a plus before it or
-/// an `@` behind it is a phone number or an address.
-fn card(before: Option<char>, rest: &str) -> Option<usize> {
-    if before == Some('+') {
-        return None;
-    }
-    longest(rest, 13..=19, |char| char.is_ascii_digit(), luhn).filter(|length| !rest[*length..].starts_with('@'))
+/// 13 to 19 digits, in groups or not, with a sound check digit (ISO/IEC 7812, Luhn). What has an `@` behind it is an
+/// address, as what has a plus before it is a phone number.
+fn card(rest: &str) -> Option<usize> {
+    longest(rest, 13..=19, u8::is_ascii_digit, luhn).filter(|length| !rest[*length..].starts_with('@'))
 }
 
-fn luhn(digits: &str) -> bool {
-    let sum: u32 = digits
-        .bytes()
-        .rev()
-        .enumerate()
-        .map(|(at, digit)| (u32::from(digit - b'0'), at % 2 == 1))
-        .map(|(digit, doubled)| if doubled { digit * 2 / 10 + digit * 2 % 10 } else { digit })
-        .sum();
-    sum.is_multiple_of(10) && digits.bytes().any(|digit| digit != b'0')
+fn luhn(digits: &[u8]) -> bool {
+    let digits = || digits.iter().rev().map(|digit| u32::from(digit - b'0')).enumerate();
+    let sum: u32 = digits().map(|(at, digit)| if at % 2 == 1 { digit * 2 / 10 + digit * 2 % 10 } else { digit }).sum();
+    sum.is_multiple_of(10) && digits().any(|(_, digit)| digit != 0)
 }
 
-/// Two letters, two digits, 11 to 30 more, with sound check digits (ISO 13616).
+/// As many characters as the country's have, with sound check digits (ISO 13616).
 fn iban(rest: &str) -> Option<usize> {
-    let head = rest.as_bytes().get(..4)?;
-    if !(head[..2].iter().all(u8::is_ascii_alphabetic) && head[2..].iter().all(u8::is_ascii_digit)) {
-        return None;
-    }
-    longest(rest, 15..=34, |char| char.is_ascii_alphanumeric(), checks_out)
+    let head = rest.as_bytes().first_chunk::<4>().filter(|head| head[2..].iter().all(u8::is_ascii_digit))?;
+    let known = IBANS.chunks_exact(4).find(|known| known[..2].eq_ignore_ascii_case(&head[..2]))?;
+    let size = usize::from(known[2] - b'0') * 10 + usize::from(known[3] - b'0');
+    longest(rest, size..=size, u8::is_ascii_alphanumeric, checks_out)
 }
 
 /// The code with its head moved to its end, letters as 10 to 35, is 1 modulo 97.
-fn checks_out(code: &str) -> bool {
-    let moved = code[4..].bytes().chain(code[..4].bytes());
+fn checks_out(code: &[u8]) -> bool {
+    let moved = code[4..].iter().chain(&code[..4]);
     let remainder = moved.fold(0, |remainder, byte| match byte {
         b'0'..=b'9' => (remainder * 10 + u32::from(byte - b'0')) % 97,
         letter => (remainder * 100 + u32::from(letter.to_ascii_uppercase() - b'A') + 10) % 97,
@@ -110,37 +86,32 @@ fn checks_out(code: &str) -> bool {
     remainder == 1
 }
 
-/// The length of the longest sound code here. What stands behind a code in groups looks like more groups of it.
+/// The length of the longest sound code here, which may be written in groups: with single blanks or dashes in it. What
+/// stands behind a code looks like more groups of it.
 fn longest(
     rest: &str,
     sizes: RangeInclusive<usize>,
-    belongs: fn(char) -> bool,
-    sound: fn(&str) -> bool,
+    belongs: impl Fn(&u8) -> bool,
+    sound: impl Fn(&[u8]) -> bool,
 ) -> Option<usize> {
-    let (code, _) = grouped(rest, *sizes.end(), belongs);
-    (*sizes.start()..=code.len()).rev().find_map(|size| {
-        let (code, length) = grouped(rest, size, belongs);
-        (ends(&rest[length..]) && sound(&code)).then_some(length)
-    })
-}
-
-/// Up to `most` characters of a kind, with single blanks or dashes between them: the characters, and the length.
-fn grouped(rest: &str, most: usize, belongs: fn(char) -> bool) -> (String, usize) {
-    let mut code = String::new();
-    let mut length = 0;
-    let mut gap = true;
-    for (at, char) in rest.char_indices() {
-        if belongs(char) && code.len() < most {
-            code.push(char);
-            length = at + char.len_utf8();
-            gap = false;
-        } else if matches!(char, ' ' | '-') && !gap {
-            gap = true;
+    let mut code = [0; LONGEST];
+    let mut lengths = [0; LONGEST];
+    let mut size = 0;
+    let mut group = 0;
+    for (at, byte) in rest.bytes().enumerate() {
+        if belongs(&byte) && size < *sizes.end() {
+            code[size] = byte;
+            lengths[size] = at + 1;
+            size += 1;
+            group += 1;
+        } else if matches!(byte, b' ' | b'-') && group >= GROUP {
+            group = 0;
         } else {
             break;
         }
     }
-    (code, length)
+    let readings = (*sizes.start()..=size).rev().map(|size| (&code[..size], lengths[size - 1]));
+    readings.filter(|(_, length)| ends(&rest[*length..])).find_map(|(code, length)| sound(code).then_some(length))
 }
 
 /// `Bearer` and a token: what stays, and the whole length.
@@ -155,9 +126,28 @@ fn bearer(rest: &str) -> Option<(usize, usize)> {
 
 /// A key of a well-known kind: what stays, and the whole length.
 fn key(rest: &str) -> Option<(usize, usize)> {
-    let kind = KEYS.iter().find(|kind| rest.starts_with(**kind))?;
+    let kind = kinds(*rest.as_bytes().first()?).iter().find(|kind| rest.starts_with(**kind))?;
     let secret = run(&rest[kind.len()..], |char| char.is_ascii_alphanumeric() || "-_.=".contains(char));
     (secret >= KEY_LENGTH).then_some((kind.len(), kind.len() + secret))
+}
+
+/// How keys that services give out begin, by their first letter.
+fn kinds(first: u8) -> &'static [&'static str] {
+    match first {
+        b'A' => &["AIza", "AKIA"],
+        b'E' => &["EAA"],
+        b'S' => &["SG."],
+        b'e' => &["eyJ"],
+        b'g' => &["ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-"],
+        b'h' => &["hf_"],
+        b'n' => &["npm_"],
+        b'p' => &["pk_live_"],
+        b'r' => &["rk_live_"],
+        b's' => &["sk-", "sk_live_", "sk_test_"],
+        b'w' => &["whsec_"],
+        b'x' => &["xoxa-", "xoxb-", "xoxp-"],
+        _ => &[],
+    }
 }
 
 /// A word of the operator's, whole and in any case: its length here.
@@ -242,6 +232,7 @@ mod tests {
             ("to DE89 3704 0044 0532 0130 00 please", "to **** **** **** **** **30 00 please"),
             ("GB29 NWBK 6016 1331 9268 19", "**** **** **** **** **68 19"),
             ("de89370400440532013000!", "******************3000!"),
+            ("XX89370400440532013000", "XX89370400440532013000"),
             ("DE88370400440532013000", "DE88370400440532013000"),
             ("DE8937040044053201300", "DE8937040044053201300"),
         ] {

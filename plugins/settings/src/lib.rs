@@ -8,11 +8,9 @@ use serde::de::DeserializeOwned;
 pub fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     let mut reader = serde_json::Deserializer::from_str(json);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let what = error.into_inner().to_string();
-        // The place in the text says nothing to an operator who filled in a form.
-        let what = what.split(" at line ").next().unwrap_or_default();
-        if path == "." { what.to_owned() } else { format!("{path}: {what}") }
+        let what = format!("{}: {}", error.path(), error.inner());
+        // The place in the text says nothing to an operator who filled in a form; neither does `.`, the whole of it.
+        what.split(" at line ").next().unwrap_or_default().trim_start_matches(".: ").to_owned()
     })
 }
 

@@ -17,6 +17,7 @@ use super::small::{self, DROP, PASS, READY};
 async fn plugin(dir: &Path, port: u16, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(demo_binary()?);
     command.arg("plugin").args(arguments).current_dir(dir).env_clear();
+    command.env("WHATSAPP_URL", "ws://127.0.0.1:9/");
     command.env("DATA_DIR", dir.join("data")).env("PORT", port.to_string()).env("WAGATE_PASSWORD", PASSWORD);
     Ok(command.output().await?)
 }

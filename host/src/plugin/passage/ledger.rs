@@ -97,7 +97,9 @@ impl Ledger {
         call.id = self.call_id();
         call.rehearsal = self.rehearsal;
         call.chat.clone_from(&self.chat);
-        call.keys = self.keys.remove(&link.place.plugin).unwrap_or_default();
+        if !self.keys.is_empty() {
+            call.keys = self.keys.remove(&link.place.plugin).unwrap_or_default();
+        }
         if let Err(fault) = link.admit(now) {
             return (Err(fault), Open { call, took: Duration::ZERO, memory_kib: 0 });
         }
@@ -144,7 +146,9 @@ impl Ledger {
                 (Err(fault), Said::because("failed", detail))
             }
         };
-        self.keys.insert(place.plugin.clone(), call.keys);
+        if !call.keys.is_untouched() {
+            self.keys.insert(place.plugin.clone(), call.keys);
+        }
         self.steps.push(Step {
             plugin: place.plugin.clone(),
             name: place.name.clone(),

@@ -87,11 +87,11 @@ fn is_token(text: &str) -> bool {
 
 /// `type/subtype`, parameters after it.
 fn is_content_type(text: &str) -> bool {
-    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-    let parts = essence.trim().split_once('/');
+    let essence = text.split(';').next().unwrap_or_default();
+    let parts = essence.trim_end_matches(' ').split_once('/');
     text.len() <= LONGEST_CONTENT_TYPE
         && parts.is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
-        && parameters.bytes().all(|b| (b' '..=b'~').contains(&b))
+        && text.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
 /// The suffix with one slash before it: segments that stay below the path they are appended to.

@@ -10,7 +10,7 @@ pub(crate) struct Router {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with words and endpoints")]
 struct Route {
     words: Vec<String>,
     endpoints: Vec<String>,
@@ -21,8 +21,8 @@ impl Router {
     pub(crate) fn read(json: &str) -> Result<Self, String> {
         let mut reader = serde_json::Deserializer::from_str(json);
         let mut router: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let what = error.inner().to_string();
-            format!("{}: {}", error.path(), what.split(" at line ").next().unwrap_or_default())
+            let what = format!("{}: {}", error.path(), error.inner());
+            what.split(" at line ").next().unwrap_or_default().trim_start_matches(".: ").to_owned()
         })?;
         for (at, route) in router.routes.iter_mut().enumerate() {
             for (nth, word) in route.words.iter_mut().enumerate() {
@@ -104,6 +104,10 @@ mod tests {
     fn refuses_a_configuration_with_the_member_s_name() {
         for (json, words) in [
             ("{}", "missing field `routes`"),
+            (
+                r#"{"routes":["a"]}"#,
+                "routes[0]: invalid type: string \"a\", expected an object with words and endpoints",
+            ),
             (r#"{"routes":{}}"#, "routes: invalid type: map, expected a sequence"),
             (r#"{"routes":[{"words":["a"]}]}"#, "routes[0]: missing field `endpoints`"),
             (

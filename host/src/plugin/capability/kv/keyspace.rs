@@ -66,6 +66,11 @@ impl Keyspace {
         self.fresh.insert(key, Entry { value, expires_at, expected });
     }
 
+    /// Whether nothing was read or written.
+    pub(in crate::plugin) fn is_untouched(&self) -> bool {
+        self.stored.is_empty() && self.kept.is_empty() && self.fresh.is_empty()
+    }
+
     /// Whether the call has written as many keys as it may.
     pub(super) fn is_full(&self) -> bool {
         self.fresh.len() >= WRITTEN
