@@ -76,7 +76,10 @@ pub(super) async fn run(command: Command, gateway: &Gateway) -> Result<()> {
             say::line(&format!("{} has version {}.", plugin.name, added.number));
             Ok(())
         }
-        Command::List => list(gateway.get("/api/plugins").await?),
+        Command::List => {
+            list(gateway.get("/api/plugins").await?);
+            Ok(())
+        }
         Command::Logs { plugin, limit } => {
             let plugin = find(gateway, &plugin).await?;
             logs(gateway.get(&format!("/api/plugins/{}/logs?limit={limit}", plugin.id)).await?);
@@ -164,7 +167,7 @@ async fn rollback(gateway: &Gateway, plugin: &str, version: Option<u32>) -> Resu
     change(gateway, &plugin.id, json!({ "current": version }), &format!("runs version {version}")).await
 }
 
-fn list(plugins: Vec<Known>) -> Result<()> {
+fn list(plugins: Vec<Known>) {
     let row = |plugin: Known| {
         let state = match (plugin.enabled, plugin.health.suspended_until) {
             (false, _) => "off",
@@ -180,7 +183,6 @@ fn list(plugins: Vec<Known>) -> Result<()> {
     };
     let heading = ["ID", "NAME", "VERSION", "STATE", "RUNS ON", "GRANTS", "CALLS", "FAILED", "P99"];
     say::table(heading, plugins.into_iter().map(row));
-    Ok(())
 }
 
 fn logs(mut lines: Vec<Line>) {
