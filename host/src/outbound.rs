@@ -138,10 +138,7 @@ impl Outbound {
             OutgoingVerdict::Drop { code, detail } => {
                 let committed = self.store.plugins(scope).commit(session, effects, logs).await;
                 let said = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-                match committed.map_err(SessionError::from)? {
-                    true => Err(SendError::Dropped(format!("{code}{said}"))),
-                    false => Ok(None),
-                }
+                if committed.map_err(SessionError::from)? { Err(SendError::Dropped(format!("{code}{said}"))) } else { Ok(None) }
             }
         }
     }

@@ -45,7 +45,7 @@ pub(super) enum Command {
         name: String,
         /// The file.
         file: PathBuf,
-        /// What it may do; once for each grant: log, kv, outbox.reply, outbox.send, outbox.emit, outgoing, http:HOST.
+        /// What it may do; once for each grant: log, kv, outbox.reply, outbox.send, outbox.emit, outgoing, <http:HOST>.
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<String>,
         #[command(flatten)]

@@ -100,7 +100,7 @@ impl Router {
 
 fn routing(outcome: Outcome, passage: Passage) -> Routing {
     let Left { steps, labels, effects, logs } = passage.finish();
-    Routing { steps, labels, effects, logs, outcome, ..Routing::default() }
+    Routing { outcome, steps, labels, effects, logs, ..Routing::default() }
 }
 
 /// Whether an endpoint is among those a plugin named, by name or id; without a word from a plugin, all are.

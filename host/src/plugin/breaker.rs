@@ -9,7 +9,7 @@ use crate::model::Millis;
 /// Failures in a row that suspend.
 const PATIENCE: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// The state of one binding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::model::{BindingId, Bound, Clock, Millis, PluginId, Scope, SessionId};
 use crate::store::{Store, StoreError};
 
 /// How long a chain and its links are kept without a message.
-const UNUSED: Duration = Duration::from_secs(600);
+const UNUSED: Duration = Duration::from_mins(10);
 
 /// One session's chain, in order.
 pub(super) type Chain = Arc<[Arc<Link>]>;

@@ -29,7 +29,7 @@ use crate::config::PluginConfig;
 /// The hidden command of the child.
 pub(super) const COMMAND: &str = "plugin-compiler";
 /// Time a compilation may take; its processor time is limited by the child itself.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Kept of what the child says about a failure.
 const COMPLAINT: u64 = 4 << 10;
 /// What ends a child that uses too much: no more memory, processor time, output.

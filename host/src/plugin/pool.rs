@@ -14,7 +14,7 @@ use super::call::Running;
 
 /// Calls an instance serves, and how long it lives.
 const CALLS: u32 = 1_000;
-const LIFE: Duration = Duration::from_secs(600);
+const LIFE: Duration = Duration::from_mins(10);
 /// How long it is kept without a call.
 const IDLE: Duration = Duration::from_secs(30);
 

@@ -50,11 +50,11 @@ async fn write(scene: &Scene, text: &str) -> Result<String> {
 #[tokio::test]
 async fn a_filter_changes_drops_and_labels_and_the_trace_tells() -> Result<()> {
     let scene = Scene::set().await?;
-    let script = r#"
+    let script = r"
         function onMessage(message) {
             if (message.text === 'spam') return { drop: 'spam', detail: 'told by its word' };
             return { text: message.text.toUpperCase(), labels: { tone: 'loud' } };
-        }"#;
+        }";
     install(&scene.gateway, "loud", script, json!({})).await?;
     write(&scene, "spam").await?;
     write(&scene, "hello").await?;
@@ -98,12 +98,12 @@ async fn a_filter_routes_to_named_endpoints() -> Result<()> {
 #[tokio::test]
 async fn a_transform_reshapes_and_cancels_webhooks() -> Result<()> {
     let scene = Scene::set().await?;
-    let script = r#"
+    let script = r"
         function transform(delivery) {
             if (delivery.event.message.text === 'secret') return { cancel: 'not for outside' };
             return { body: 'text=' + delivery.event.message.text, contentType: 'text/plain',
                      headers: { 'x-shaped-by': 'script' }, pathSuffix: '/in/shape' };
-        }"#;
+        }";
     install(&scene.gateway, "shaper", script, json!({ "position": 10 })).await?;
     write(&scene, "secret").await?;
     write(&scene, "open").await?;
@@ -123,12 +123,12 @@ async fn a_transform_reshapes_and_cancels_webhooks() -> Result<()> {
 #[tokio::test]
 async fn replies_and_counters_happen_once_for_each_committed_verdict() -> Result<()> {
     let scene = Scene::set().await?;
-    let script = r#"
+    let script = r"
         function onMessage(message, api) {
             const n = api.kv.increment('seen', 1);
             api.outbox.reply('answer ' + n);
             api.outbox.emit('counted', { n: n });
-        }"#;
+        }";
     install(&scene.gateway, "answers", script, json!({})).await?;
     for n in 1..=5 {
         write(&scene, &format!("question {n}")).await?;
@@ -159,13 +159,13 @@ async fn replies_and_counters_happen_once_for_each_committed_verdict() -> Result
 async fn a_call_that_fails_asks_for_nothing_and_the_policy_decides() -> Result<()> {
     for (policy, forwarded) in [("open", true), ("closed", false)] {
         let scene = Scene::set().await?;
-        let script = r#"
+        let script = r"
             function onMessage(message, api) {
                 if (message.text === 'mark') return;
                 api.outbox.reply('this must not be sent');
                 api.kv.set('left', 'over');
                 throw new Error('broken on purpose');
-            }"#;
+            }";
         let plugin = install(&scene.gateway, "broken", script, json!({ "policy": policy })).await?;
         write(&scene, "hello").await?;
         scene.mark("mark").await?;
@@ -214,12 +214,12 @@ async fn a_deferred_message_comes_again_also_after_a_restart() -> Result<()> {
 #[tokio::test]
 async fn a_filter_with_the_grant_judges_what_the_api_sends() -> Result<()> {
     let scene = Scene::set().await?;
-    let script = r#"
+    let script = r"
         function onMessage(message) {
             if (message.direction !== 'outgoing') return;
             if (/forbidden/.test(message.text)) return { drop: 'policy', detail: 'a word we do not use' };
             return { text: message.text + ' -- sent by wagate' };
-        }"#;
+        }";
     install(&scene.gateway, "outgoing", script, json!({})).await?;
     scene.gateway.send_text(&scene.id, scene.friend.number(), "hello").await?;
     let seen = scene.friend.wait_for(PATIENCE, |m| m.text.as_deref() == Some("hello -- sent by wagate")).await;

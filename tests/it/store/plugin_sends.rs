@@ -10,7 +10,7 @@ use wagate::store::plugin_sends::{Queued, SendState, Settlement};
 use super::plugins::installed;
 use super::{Place, START, message, session, shop, user};
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// A shop with a plugin.
 struct Asking {

@@ -91,7 +91,7 @@ pub(in crate::plugin) fn shown(patch: &MessagePatch) -> Value {
     let fields = [
         ("text", text.as_ref().map(|text| json!(text))),
         ("chat", chat.as_ref().map(|chat| json!(chat))),
-        ("set_labels", (!labels.is_empty()).then(|| Value::Object(labels))),
+        ("set_labels", (!labels.is_empty()).then_some(Value::Object(labels))),
         ("remove_labels", (!remove_labels.is_empty()).then(|| json!(remove_labels))),
         ("route_to", route_to.as_ref().map(|names| json!(names))),
     ];
@@ -107,7 +107,7 @@ pub(in crate::plugin) fn dropped(reason: DropReason) -> Result<(String, Option<S
 
 /// How long a deferral lasts: at least a second, so that it is no loop, and at most an hour.
 pub(in crate::plugin) fn deferred(ms: u32) -> Duration {
-    Duration::from_millis(ms.into()).clamp(Duration::from_secs(1), Duration::from_secs(3_600))
+    Duration::from_millis(ms.into()).clamp(Duration::from_secs(1), Duration::from_hours(1))
 }
 
 #[cfg(test)]
@@ -229,6 +229,6 @@ mod tests {
     fn a_deferral_is_no_loop_and_ends() {
         assert_eq!(deferred(0), Duration::from_secs(1));
         assert_eq!(deferred(5_000), Duration::from_secs(5));
-        assert_eq!(deferred(u32::MAX), Duration::from_secs(3_600));
+        assert_eq!(deferred(u32::MAX), Duration::from_hours(1));
     }
 }
