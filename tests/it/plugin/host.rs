@@ -118,7 +118,7 @@ async fn values_are_seen_by_later_calls_and_by_later_passages() -> Result<()> {
         expected: Some(None),
     };
     assert_eq!(left.effects.writes, [written]);
-    let routing = Routing { effects: left.effects, ..Routing::new(Routed::Forwarded) };
+    let routing = Routing { effects: left.effects, ..Routing::default() };
     stage.store.events(Scope::gateway()).route(&event.id, routing).await?;
     let mut passage = stage.plugins.passage(&stage.message("two").await?, 1).await?;
     passage.filter().await;
