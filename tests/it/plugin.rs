@@ -2,6 +2,7 @@
 //! whole gateway.
 
 mod host;
+mod hostile;
 mod journey;
 
 use std::path::PathBuf;

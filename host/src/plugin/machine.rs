@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 
 use super::PluginError;
 use super::api::v1::types::CallContext;
@@ -84,9 +84,11 @@ impl Machine {
             return Ok((code, Duration::ZERO));
         }
         let (_, took) = self.compiler.compile(sha256, component).await?;
-        let code = self.load(sha256).await?;
-        let code = code.ok_or_else(|| Refusal::Unavailable("its compiled code was changed on the disk".to_owned()))?;
-        Ok((code, took))
+        // Code this fresh that does not load asks for more than the pool has: tables, memories, instances.
+        let component = self.map(sha256).await?.map_err(|error| Refusal::Compile(causes(&error)))?;
+        let component =
+            component.ok_or_else(|| Refusal::Unavailable("its compiled code was changed on the disk".to_owned()))?;
+        Ok((self.link(sha256, &component)?, took))
     }
 
     fn known(&self, sha256: &str) -> Option<Arc<Code>> {
@@ -98,18 +100,26 @@ impl Machine {
         if let Some(code) = self.known(sha256) {
             return Ok(Some(code));
         }
+        let mapped = self.map(sha256).await?.inspect_err(|error| tracing::warn!(%error, "compiled again"));
+        let Some(component) = mapped.ok().flatten() else { return Ok(None) };
+        self.link(sha256, &component).map(Some)
+    }
+
+    /// The file of the cache, mapped; an error when it is there and does not fit the engine.
+    async fn map(&self, sha256: &str) -> Result<wasmtime::Result<Option<Component>>, Refusal> {
         let (compiler, engine, sha) = (Arc::clone(&self.compiler), self.engine.wasm.clone(), sha256.to_owned());
         let mapped = tokio::task::spawn_blocking(move || {
-            let file = compiler.cached(&sha)?;
-            Code::load(&engine, &file).inspect_err(|error| tracing::warn!(%error, "compiled again")).ok()
+            compiler.cached(&sha).map(|file| Code::load(&engine, &file)).transpose()
         });
-        let mapped = mapped.await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        let Some(component) = mapped else { return Ok(None) };
-        let code = Arc::new(Code::link(&self.linker, &component)?);
+        mapped.await.map_err(|error| Refusal::Unavailable(error.to_string()))
+    }
+
+    fn link(&self, sha256: &str, component: &Component) -> Result<Arc<Code>, Refusal> {
+        let code = Arc::new(Code::link(&self.linker, component)?);
         let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
         codes.retain(|_, code| code.strong_count() > 0);
         codes.insert(sha256.to_owned(), Arc::downgrade(&code));
-        Ok(Some(code))
+        Ok(code)
     }
 
     /// A store of one call, for looking at a component.
