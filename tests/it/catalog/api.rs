@@ -3,8 +3,9 @@
 use anyhow::{Context as _, Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use wagate_tests::component::Verdict;
 
-use super::small::{self, DROP, PASS, READY, REFUSES};
+use super::{DROP, filter, picky};
 use crate::api::{Answer, Site};
 
 /// Sends a component.
@@ -14,9 +15,9 @@ async fn upload(site: &Site, token: &str, path: &str, component: Vec<u8>) -> Res
 }
 
 /// Installs the filter that always says `verdict`; answers the plugin.
-async fn install(site: &Site, token: &str, name: &str, verdict: &str) -> Result<Value> {
+async fn install(site: &Site, token: &str, name: &str, verdict: &Verdict<'_>) -> Result<Value> {
     let path = format!("/api/plugins?name={name}&grant=log");
-    let installed = upload(site, token, &path, small::component(verdict, READY)?).await?;
+    let installed = upload(site, token, &path, filter(verdict)?).await?;
     ensure!(installed.status == StatusCode::CREATED, "{} {}", installed.status, installed.body);
     Ok(installed.body)
 }
@@ -46,7 +47,7 @@ async fn refuses_what_cannot_be_installed_and_says_what_to_do() -> Result<()> {
             upload(&site, &token, path, bytes.clone()).await?.refuses(400, code);
         }
     }
-    let whole = small::component(PASS, READY)?;
+    let whole = filter(&Verdict::Pass)?;
     let cut = whole[..whole.len() - 40].to_vec();
     upload(&site, &token, "/api/plugins/check", cut).await?.refuses(400, "invalid_component");
     let large = vec![0; (32 << 20) + 1];
@@ -61,7 +62,7 @@ async fn refuses_what_cannot_be_installed_and_says_what_to_do() -> Result<()> {
 async fn refuses_grants_and_names_that_cannot_be() -> Result<()> {
     let site = Site::start().await?;
     let token = site.admin().await?;
-    let whole = small::component(PASS, READY)?;
+    let whole = filter(&Verdict::Pass)?;
     let table = [
         ("?grant=everything", 400, "unknown_grant"),
         ("?grant=http:", 400, "unknown_grant"),
@@ -71,7 +72,7 @@ async fn refuses_grants_and_names_that_cannot_be() -> Result<()> {
     for (query, status, code) in table {
         upload(&site, &token, &format!("/api/plugins{query}"), whole.clone()).await?.refuses(status, code);
     }
-    install(&site, &token, "mine", PASS).await?;
+    install(&site, &token, "mine", &Verdict::Pass).await?;
     upload(&site, &token, "/api/plugins?name=mine", whole).await?.refuses(409, "name_taken");
     site.stop().await
 }
@@ -80,16 +81,16 @@ async fn refuses_grants_and_names_that_cannot_be() -> Result<()> {
 async fn installs_versions_rolls_back_and_removes() -> Result<()> {
     let site = Site::start().await?;
     let token = site.admin().await?;
-    let checked = upload(&site, &token, "/api/plugins/check", small::component(PASS, READY)?).await?;
+    let checked = upload(&site, &token, "/api/plugins/check", filter(&Verdict::Pass)?).await?;
     assert_eq!((checked.status, &checked.body["name"]), (StatusCode::OK, &json!("small")), "{}", checked.body);
     assert_eq!((&checked.body["hooks"], &checked.body["wants"]), (&json!(["message-filter"]), &json!(["log"])));
-    let unnamed = upload(&site, &token, "/api/plugins", small::component(PASS, READY)?).await?;
+    let unnamed = upload(&site, &token, "/api/plugins", filter(&Verdict::Pass)?).await?;
     assert_eq!((unnamed.status, &unnamed.body["name"]), (StatusCode::CREATED, &json!("small")), "{}", unnamed.body);
     assert_eq!((&unnamed.body["grants"], &unnamed.body["ungranted"]), (&json!([]), &json!(["log"])));
     let plugin = format!("/api/plugins/{}", id(&unnamed.body)?);
     assert_eq!(unnamed.header("location"), plugin);
     let path = format!("{plugin}/versions?grant=log&activate=false");
-    let second = upload(&site, &token, &path, small::component(DROP, READY)?).await?;
+    let second = upload(&site, &token, &path, filter(&DROP)?).await?;
     assert_eq!((second.status, &second.body["number"]), (StatusCode::CREATED, &json!(2)), "{}", second.body);
     assert_eq!((&second.body["current"], &second.body["grants"]), (&json!(false), &json!(["log"])));
     let patch = |body| site.call(Method::PATCH, &plugin, &token, Some(body));
@@ -109,7 +110,7 @@ async fn a_binding_is_checked_by_the_plugin_and_hides_its_secrets() -> Result<()
     let site = Site::start().await?;
     let token = site.admin().await?;
     site.session(&token, "s").await?;
-    let plugin = id(&install(&site, &token, "mine", PASS).await?)?;
+    let plugin = id(&install(&site, &token, "mine", &Verdict::Pass).await?)?;
     let path = format!("/api/plugins/{plugin}/bindings");
     let config = json!({ "text": "hello", "api_key": "k-123" });
     let bound = site.post(&path, &token, json!({ "session_id": "s", "config": config, "policy": "park" })).await?;
@@ -142,15 +143,15 @@ async fn a_binding_is_checked_by_the_plugin_and_hides_its_secrets() -> Result<()
 async fn a_version_that_does_not_start_is_not_put_in_force() -> Result<()> {
     let site = Site::start().await?;
     let token = site.admin().await?;
-    let picky = upload(&site, &token, "/api/plugins?name=picky", small::component(PASS, REFUSES)?).await?;
-    let path = format!("/api/plugins/{}/bindings", id(&picky.body)?);
+    let refusing = upload(&site, &token, "/api/plugins?name=picky", picky()?).await?;
+    let path = format!("/api/plugins/{}/bindings", id(&refusing.body)?);
     let refused = site.post(&path, &token, json!({})).await?;
     refused.refuses(400, "config_refused");
     assert!(refused.body["message"].as_str().is_some_and(|said| said.contains("no good")), "{}", refused.body);
-    let plugin = id(&install(&site, &token, "mine", PASS).await?)?;
+    let plugin = id(&install(&site, &token, "mine", &Verdict::Pass).await?)?;
     site.post(&format!("/api/plugins/{plugin}/bindings"), &token, json!({})).await?;
     let path = format!("/api/plugins/{plugin}/versions");
-    let worse = upload(&site, &token, &path, small::component(PASS, REFUSES)?).await?;
+    let worse = upload(&site, &token, &path, picky()?).await?;
     worse.refuses(400, "config_refused");
     assert_eq!(site.get(&format!("/api/plugins/{plugin}"), &token).await?.body["current"], json!(1));
     site.stop().await
@@ -161,9 +162,9 @@ async fn a_dry_run_shows_what_would_happen_and_does_nothing() -> Result<()> {
     let site = Site::start().await?;
     let token = site.admin().await?;
     site.session(&token, "s").await?;
-    let plugin = id(&install(&site, &token, "mine", PASS).await?)?;
+    let plugin = id(&install(&site, &token, "mine", &Verdict::Pass).await?)?;
     let path = format!("/api/plugins/{plugin}/versions?activate=false");
-    upload(&site, &token, &path, small::component(DROP, READY)?).await?;
+    upload(&site, &token, &path, filter(&DROP)?).await?;
     let path = format!("/api/plugins/{plugin}/dry-run");
     let tried = site.post(&path, &token, json!({ "message": { "text": "hello" } })).await?;
     assert_eq!((tried.status, &tried.body["verdict"]), (StatusCode::OK, &json!("pass")), "{}", tried.body);
@@ -187,10 +188,10 @@ async fn a_replay_shows_where_another_version_would_decide_otherwise() -> Result
     let site = Site::start().await?;
     let token = site.admin().await?;
     site.session(&token, "s").await?;
-    let plugin = id(&install(&site, &token, "mine", PASS).await?)?;
+    let plugin = id(&install(&site, &token, "mine", &Verdict::Pass).await?)?;
     site.post(&format!("/api/plugins/{plugin}/bindings"), &token, json!({})).await?;
     let path = format!("/api/plugins/{plugin}/versions?activate=false");
-    upload(&site, &token, &path, small::component(DROP, READY)?).await?;
+    upload(&site, &token, &path, filter(&DROP)?).await?;
     let messages: Vec<_> = ["one", "two", "three"].map(message).into();
     let events = site.store.events(wagate::model::Scope::gateway());
     let stored = events.receive(&"s".parse()?, &messages).await?;
@@ -249,7 +250,7 @@ async fn another_users_plugins_are_not_found() -> Result<()> {
     let (ana, ben) = (site.user(&admin, "ana").await?, site.user(&admin, "benjamin").await?);
     site.session(&ana, "hers").await?;
     site.session(&ben, "his").await?;
-    let plugin = format!("/api/plugins/{}", id(&install(&site, &ana, "mine", PASS).await?)?);
+    let plugin = format!("/api/plugins/{}", id(&install(&site, &ana, "mine", &Verdict::Pass).await?)?);
     let bound = site.post(&format!("{plugin}/bindings"), &ana, json!({ "session_id": "hers" })).await?;
     let binding = format!("{plugin}/bindings/{}", id(&bound.body)?);
     let stored = site.store.events(wagate::model::Scope::gateway()).receive(&"hers".parse()?, &[message("x")]).await?;

@@ -9,9 +9,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use wagate_simulator::{Network, NetworkConfig};
 use wagate_tests::api::PASSWORD;
+use wagate_tests::component::Verdict;
 use wagate_tests::process::{Setup, demo_binary};
 
-use super::small::{self, DROP, PASS, READY};
+use super::{DROP, filter};
 
 /// `wagate plugin …` in a folder, towards a gateway on this port.
 async fn plugin(dir: &Path, port: u16, arguments: &[&str]) -> Result<Output> {
@@ -38,7 +39,7 @@ async fn complaint(dir: &Path, port: u16, arguments: &[&str]) -> Result<String> 
 #[tokio::test]
 async fn checks_and_runs_a_plugin_without_a_gateway() -> Result<()> {
     let dir = TempDir::new()?;
-    std::fs::write(dir.path().join("small.wasm"), small::component(DROP, READY)?)?;
+    std::fs::write(dir.path().join("small.wasm"), filter(&DROP)?)?;
     std::fs::write(dir.path().join("core.wasm"), wat::parse_str("(module)")?)?;
     std::fs::write(dir.path().join("message.json"), json!({ "text": "hello" }).to_string())?;
     let report = said(dir.path(), 9, &["check", "small.wasm"]).await?;
@@ -62,8 +63,8 @@ async fn installs_lists_switches_and_rolls_back() -> Result<()> {
     let gateway = Setup::new(&demo_binary()?, data.path(), &network.ws_url())?.start().await?;
     let port = gateway.base().rsplit(':').next().unwrap_or_default().parse()?;
     let dir = dir.path();
-    std::fs::write(dir.join("small.wasm"), small::component(PASS, READY)?)?;
-    std::fs::write(dir.join("other.wasm"), small::component(DROP, READY)?)?;
+    std::fs::write(dir.join("small.wasm"), filter(&Verdict::Pass)?)?;
+    std::fs::write(dir.join("other.wasm"), filter(&DROP)?)?;
     std::fs::write(dir.join("config.json"), "{}")?;
     let install =
         ["install", "mine", "small.wasm", "--grant", "log", "--configuration", "config.json", "--policy", "park"];
