@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 
 use super::PluginError;
 use super::api::v1::types::CallContext;
@@ -83,33 +83,37 @@ impl Machine {
         if let Some(code) = self.load(sha256).await? {
             return Ok((code, Duration::ZERO));
         }
-        let (_, took) = self.compiler.compile(sha256, component).await?;
-        let code = self.load(sha256).await?;
-        let code = code.ok_or_else(|| Refusal::Unavailable("its compiled code was changed on the disk".to_owned()))?;
-        Ok((code, took))
+        let (file, took) = self.compiler.compile(sha256, component).await?;
+        let engine = self.engine.wasm.clone();
+        let mapped = blocking(move || Code::load(&engine, &file)).await?;
+        // The engine looks at what instances will need when it loads the code.
+        let mapped = mapped.map_err(|error| Refusal::Unfit(causes(&error)))?;
+        self.link(sha256, &mapped).map(|code| (code, took))
     }
 
     fn known(&self, sha256: &str) -> Option<Arc<Code>> {
         self.codes.lock().unwrap_or_else(PoisonError::into_inner).get(sha256).and_then(Weak::upgrade)
     }
 
-    /// Code from the cache; `None` when it is not there or no longer fits. Reading and mapping it blocks.
+    /// Code from the cache; `None` when it is not there or no longer fits.
     async fn load(&self, sha256: &str) -> Result<Option<Arc<Code>>, Refusal> {
         if let Some(code) = self.known(sha256) {
             return Ok(Some(code));
         }
         let (compiler, engine, sha) = (Arc::clone(&self.compiler), self.engine.wasm.clone(), sha256.to_owned());
-        let mapped = tokio::task::spawn_blocking(move || {
+        let mapped = blocking(move || {
             let file = compiler.cached(&sha)?;
-            Code::load(&engine, &file).inspect_err(|error| tracing::warn!(%error, "compiled again")).ok()
+            Code::load(&engine, &file).inspect_err(|error| tracing::warn!(%error, "a plugin is compiled again")).ok()
         });
-        let mapped = mapped.await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        let Some(component) = mapped else { return Ok(None) };
-        let code = Arc::new(Code::link(&self.linker, &component)?);
+        mapped.await?.map(|component| self.link(sha256, &component)).transpose()
+    }
+
+    fn link(&self, sha256: &str, component: &Component) -> Result<Arc<Code>, Refusal> {
+        let code = Arc::new(Code::link(&self.linker, component)?);
         let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
         codes.retain(|_, code| code.strong_count() > 0);
         codes.insert(sha256.to_owned(), Arc::downgrade(&code));
-        Ok(Some(code))
+        Ok(code)
     }
 
     /// A store of one call, for looking at a component.
@@ -151,4 +155,9 @@ impl Machine {
         };
         Done { answer, took: started.elapsed(), memory_kib, call }
     }
+}
+
+/// Reads and maps code away from the threads that handle messages.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::Unavailable(error.to_string()))
 }
