@@ -44,7 +44,8 @@ static COMPILER: Setting = Setting::new(
     "PLUGIN_COMPILER",
     "the path of a wagate program of this version",
     "Program that compiles components in a process of its own, called with `plugin-compiler`. This one unless set.",
-);
+)
+.sample("/usr/local/bin/wagate");
 
 static MAX_COMPONENT: Setting = Setting::new(
     "plugin.max_component_mib",
@@ -58,7 +59,7 @@ static CONCURRENCY: Setting = Setting::new(
     "plugin.concurrency",
     "PLUGIN_CONCURRENCY",
     "a number from 1 to 512",
-    "Calls into plugins running at once; one plugin gets a quarter of them.",
+    "Calls into plugins running at once; a plugin on one session gets a quarter of them at most.",
 )
 .default("64");
 

@@ -12,6 +12,10 @@ use crate::model::{Hook, Reuse};
 /// interpreters 1 MB and more (figures in `plugins/README.md`).
 const INTERPRETER: usize = 512 << 10;
 
+/// Imports and exports that are looked at; what plugins are made of has a few dozen.
+const NAMES: usize = 1_000;
+const LONGEST_NAME: usize = 256;
+
 /// What a component is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Looks {
@@ -67,18 +71,27 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), Refusal> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    imports.push(import.map_err(invalid)?.name.name.to_owned());
+                    push(&mut imports, import.map_err(invalid)?.name.name)?;
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    exports.push(export.map_err(invalid)?.name.name.to_owned());
+                    push(&mut exports, export.map_err(invalid)?.name.name)?;
                 }
             }
             _ => {}
         }
     }
     Ok((imports, exports))
+}
+
+fn push(names: &mut Vec<String>, name: &str) -> Result<(), Refusal> {
+    if names.len() >= NAMES || name.len() > LONGEST_NAME {
+        let why = format!("it has more than {NAMES} imports or exports, or a name of more than {LONGEST_NAME} bytes");
+        return Err(Refusal::Invalid(why));
+    }
+    names.push(name.to_owned());
+    Ok(())
 }
 
 /// Whether the gateway offers an import.
@@ -169,6 +182,14 @@ mod tests {
         assert_eq!(look(&[0; (1 << 20) + 1]), Refusal::TooLarge { size: (1 << 20) + 1, limit: 1 << 20 });
         assert_eq!(refusal(&[], &[FILTER]), Refusal::NoLifecycle);
         assert_eq!(refusal(&[], &[LIFECYCLE]), Refusal::NoHook);
+    }
+
+    #[test]
+    fn refuses_floods_of_names() {
+        let many: Vec<_> = (0..=NAMES).map(|n| format!("wagate:plugin/x{n}@1.0.0")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        assert!(matches!(refusal(&[], &many), Refusal::Invalid(_)));
+        assert!(matches!(refusal(&[&format!("a:b/{}@1.0.0", "c".repeat(300))], &[]), Refusal::Invalid(_)));
     }
 
     #[test]

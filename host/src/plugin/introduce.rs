@@ -21,6 +21,7 @@ const LONGEST_DESCRIPTION: usize = 1_000;
 const LONGEST_VERSION: usize = 64;
 /// Grants a plugin may wish for.
 const WISHES: usize = 64;
+const LONGEST_WISH: usize = 300;
 /// Longest script.
 const LONGEST_SCRIPT: usize = 256 << 10;
 
@@ -105,8 +106,9 @@ fn sound(info: PluginInfo) -> Result<PluginInfo, Refusal> {
     if !(1..=LONGEST_VERSION).contains(&version.len()) || version.chars().any(char::is_control) {
         return Err(Refusal::Describe("its version is 1 to 64 printable characters, for example 1.0.0".to_owned()));
     }
-    if wants.len() > WISHES {
-        return Err(Refusal::Describe(format!("it wants more than {WISHES} grants")));
+    if wants.len() > WISHES || wants.iter().any(|word| word.len() > LONGEST_WISH) {
+        let limits = format!("it wants more than {WISHES} grants, or one of more than {LONGEST_WISH} bytes");
+        return Err(Refusal::Describe(limits));
     }
     Grants::parse(&wants).map_err(|error| Refusal::Describe(error.to_string()))?;
     Ok(PluginInfo { name, version, description: cut(description, LONGEST_DESCRIPTION), wants })

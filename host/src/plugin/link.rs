@@ -98,7 +98,7 @@ impl Link {
 
     /// A call went well.
     pub(super) fn succeeded(&self) {
-        if self.troubled.swap(false, Ordering::Relaxed) {
+        if self.troubled.load(Ordering::Relaxed) && self.troubled.swap(false, Ordering::Relaxed) {
             self.breaker().succeeded();
         }
     }

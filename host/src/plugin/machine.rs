@@ -83,35 +83,29 @@ impl Machine {
         if let Some(code) = self.load(sha256).await? {
             return Ok((code, Duration::ZERO));
         }
-        let (_, took) = self.compiler.compile(sha256, component).await?;
-        // Code this fresh that does not load asks for more than the pool has: tables, memories, instances.
-        let component = self.map(sha256).await?.map_err(|error| Refusal::Compile(causes(&error)))?;
-        let component =
-            component.ok_or_else(|| Refusal::Unavailable("its compiled code was changed on the disk".to_owned()))?;
-        Ok((self.link(sha256, &component)?, took))
+        let (file, took) = self.compiler.compile(sha256, component).await?;
+        let engine = self.engine.wasm.clone();
+        let mapped = blocking(move || Code::load(&engine, &file)).await?;
+        // The engine looks at what instances will need when it loads the code.
+        let mapped = mapped.map_err(|error| Refusal::Unfit(causes(&error)))?;
+        self.link(sha256, &mapped).map(|code| (code, took))
     }
 
     fn known(&self, sha256: &str) -> Option<Arc<Code>> {
         self.codes.lock().unwrap_or_else(PoisonError::into_inner).get(sha256).and_then(Weak::upgrade)
     }
 
-    /// Code from the cache; `None` when it is not there or no longer fits. Reading and mapping it blocks.
+    /// Code from the cache; `None` when it is not there or no longer fits.
     async fn load(&self, sha256: &str) -> Result<Option<Arc<Code>>, Refusal> {
         if let Some(code) = self.known(sha256) {
             return Ok(Some(code));
         }
-        let mapped = self.map(sha256).await?.inspect_err(|error| tracing::warn!(%error, "compiled again"));
-        let Some(component) = mapped.ok().flatten() else { return Ok(None) };
-        self.link(sha256, &component).map(Some)
-    }
-
-    /// The file of the cache, mapped; an error when it is there and does not fit the engine.
-    async fn map(&self, sha256: &str) -> Result<wasmtime::Result<Option<Component>>, Refusal> {
         let (compiler, engine, sha) = (Arc::clone(&self.compiler), self.engine.wasm.clone(), sha256.to_owned());
-        let mapped = tokio::task::spawn_blocking(move || {
-            compiler.cached(&sha).map(|file| Code::load(&engine, &file)).transpose()
+        let mapped = blocking(move || {
+            let file = compiler.cached(&sha)?;
+            Code::load(&engine, &file).inspect_err(|error| tracing::warn!(%error, "a plugin is compiled again")).ok()
         });
-        mapped.await.map_err(|error| Refusal::Unavailable(error.to_string()))
+        mapped.await?.map(|component| self.link(sha256, &component)).transpose()
     }
 
     fn link(&self, sha256: &str, component: &Component) -> Result<Arc<Code>, Refusal> {
@@ -161,4 +155,9 @@ impl Machine {
         };
         Done { answer, took: started.elapsed(), memory_kib, call }
     }
+}
+
+/// Reads and maps code away from the threads that handle messages.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::Unavailable(error.to_string()))
 }

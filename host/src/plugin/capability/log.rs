@@ -84,6 +84,8 @@ pub(in crate::plugin) fn cut(mut text: String, longest: usize) -> String {
     if text.len() > longest {
         text.truncate(text.floor_char_boundary(longest.saturating_sub('…'.len_utf8())));
         text.push('…');
+        // What was cut off would stay allocated for as long as the text lives.
+        text.shrink_to_fit();
     }
     text
 }

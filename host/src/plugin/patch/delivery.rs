@@ -28,6 +28,9 @@ pub(in crate::plugin) fn shape(
         check(is_content_type(content_type), "content-type: write it as type/subtype, for example application/json")?;
     }
     check(set_headers.len() <= HEADERS, "set-headers: more than 32")?;
+    check(remove_headers.len() <= HEADERS, "remove-headers: more than 32")?;
+    let sound = remove_headers.iter().all(|name| name.len() <= LONGEST_HEADER_NAME);
+    check(sound, "remove-headers: a name has at most 64 bytes")?;
     let mut headers = delivery.headers.clone();
     headers.retain(|header| !remove_headers.iter().any(|name| name.eq_ignore_ascii_case(&header.name)));
     for Pair { name, value } in set_headers {

@@ -55,6 +55,9 @@ pub(in crate::plugin) fn apply(
         check(sound, "route-to: an endpoint's name or id has 1 to 64 bytes")?;
     }
     check(set_labels.len() <= LABELS, "set-labels: more than 32")?;
+    check(remove_labels.len() <= LABELS, "remove-labels: more than 32")?;
+    let sound = remove_labels.iter().all(|name| name.len() <= LONGEST_LABEL_NAME);
+    check(sound, "remove-labels: a name has at most 64 bytes")?;
     let mut changed = labels.clone();
     for name in &remove_labels {
         changed.remove(name);
@@ -182,6 +185,8 @@ mod tests {
             (MessagePatch { set_labels: vec![pair(&"x".repeat(65), "")], ..patch() }, "set-labels:"),
             (MessagePatch { set_labels: vec![pair("a\n", "")], ..patch() }, "set-labels:"),
             (MessagePatch { set_labels: vec![pair("a", &"x".repeat(1_025))], ..patch() }, "set-labels:"),
+            (MessagePatch { remove_labels: vec![String::new(); 33], ..patch() }, "remove-labels:"),
+            (MessagePatch { remove_labels: vec!["x".repeat(65)], ..patch() }, "remove-labels:"),
             (MessagePatch { route_to: Some(vec![String::new()]), ..patch() }, "route-to:"),
             (MessagePatch { route_to: Some(vec!["x".to_owned(); 65]), ..patch() }, "route-to:"),
         ];
