@@ -25,7 +25,7 @@ pub use message::{
 };
 pub use plugin::{
     Binding, Bound, Effects, FailurePolicy, GrantError, Grants, Hook, HttpGrant, KeyWrite, Labels, Limits, LogLevel,
-    LogLine, Plugin, PluginEvent, PluginVersion, QueuedSend, Report, Reuse, Shape, Step,
+    LogLine, Plugin, PluginEvent, PluginVersion, QueuedSend, Report, Reuse, Shape, Step, Stored,
 };
 pub use session::{Link, Pairing, Session, Status};
 pub use time::{Clock, Millis};

@@ -138,7 +138,11 @@ impl Outbound {
             OutgoingVerdict::Drop { code, detail } => {
                 let committed = self.store.plugins(scope).commit(session, effects, logs).await;
                 let said = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-                if committed.map_err(SessionError::from)? { Err(SendError::Dropped(format!("{code}{said}"))) } else { Ok(None) }
+                if committed.map_err(SessionError::from)? {
+                    Err(SendError::Dropped(format!("{code}{said}")))
+                } else {
+                    Ok(None)
+                }
             }
         }
     }

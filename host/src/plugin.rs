@@ -101,7 +101,7 @@ impl Plugins {
 
     /// A passage through this chain. In a rehearsal no request leaves, and neither health nor breakers are touched;
     /// whether the rest is done is up to the caller.
-    pub fn passage_through(&self, chain: Arc<[Bound]>, event: &Event, attempt: u32, rehearsal: bool) -> Passage {
+    pub fn passage_through(&self, chain: &[Bound], event: &Event, attempt: u32, rehearsal: bool) -> Passage {
         let (machine, now) = (&self.0.machine, self.0.machine.outside.clock.now());
         let links = chain.iter().map(|bound| Arc::new(Link::new(bound, machine.share, None, now)));
         Passage::new(Arc::clone(machine), links.collect(), event, attempt, rehearsal)

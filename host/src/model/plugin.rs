@@ -65,6 +65,7 @@ impl FailurePolicy {
 
 /// What a version may do beside reading its configuration. As text, one word a grant: see [`Grants::words`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a grant of its own, given or not")]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Grants {
     /// `log`: write log lines.
@@ -360,6 +361,9 @@ pub struct Step {
     pub memory_kib: u64,
 }
 
+/// What stands under a key; `None` for nothing.
+pub type Stored = Option<Vec<u8>>;
+
 /// A value a plugin wrote, to be committed with the verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyWrite {
@@ -372,7 +376,7 @@ pub struct KeyWrite {
     /// When its time is over; `None` for never.
     pub expires_at: Option<Millis>,
     /// What must be stored for the write to be right (`Some(None)`: nothing), when the call relied on it.
-    pub expected: Option<Option<Vec<u8>>>,
+    pub expected: Option<Stored>,
 }
 
 /// A message a plugin asked to be sent.

@@ -120,9 +120,15 @@ impl Sender {
 
 /// Whether trying again would bring the same answer.
 fn is_final(error: &SendError) -> bool {
-    match error {
-        SendError::NoSuchRecipient(_) | SendError::NoSuchPhone | SendError::KeyReused | SendError::Dropped(_) => true,
-        SendError::Session(SessionError::Refused { .. } | SessionError::NotFound) => true,
-        SendError::InFlight | SendError::Session(_) => false,
-    }
+    !matches!(
+        error,
+        SendError::InFlight
+            | SendError::Session(
+                SessionError::NotConnected(_)
+                    | SessionError::AlreadyLinked
+                    | SessionError::Unanswered
+                    | SessionError::Whatsapp(_)
+                    | SessionError::Store(_)
+            )
+    )
 }

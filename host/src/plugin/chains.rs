@@ -21,7 +21,7 @@ pub(super) type Chain = Arc<[Arc<Link>]>;
 /// The chains and links in use.
 #[derive(Default)]
 pub(super) struct Chains {
-    chains: RwLock<HashMap<SessionId, Chain>>,
+    sessions: RwLock<HashMap<SessionId, Chain>>,
     links: Mutex<HashMap<BindingId, Arc<Link>>>,
     records: Mutex<HashMap<PluginId, Arc<Record>>>,
     /// Raised with every change of the catalog.
@@ -37,14 +37,14 @@ impl Chains {
         share: usize,
         now: Millis,
     ) -> Result<Chain, StoreError> {
-        let known = self.chains.read().unwrap_or_else(PoisonError::into_inner).get(session).cloned();
+        let known = self.sessions.read().unwrap_or_else(PoisonError::into_inner).get(session).cloned();
         if let Some(chain) = known {
             return Ok(chain);
         }
         let generation = self.generation.load(Ordering::SeqCst);
         let bound = store.plugins(Scope::gateway()).chain(session).await?;
         let chain: Chain = bound.iter().map(|bound| self.link(bound, share, now)).collect();
-        let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
+        let mut chains = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         if self.generation.load(Ordering::SeqCst) == generation {
             chains.insert(session.clone(), Arc::clone(&chain));
         }
@@ -71,7 +71,7 @@ impl Chains {
     /// The catalog has changed.
     pub(super) fn forget(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
-        self.chains.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// How a plugin has fared, over all its bindings.

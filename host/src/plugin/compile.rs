@@ -63,7 +63,7 @@ impl Compiler {
     pub(super) fn cached(&self, sha256: &str) -> Option<PathBuf> {
         let code = self.place(sha256);
         let known = fs::read_to_string(seal(&code)).ok()?;
-        let ours = fs::symlink_metadata(&code).ok().filter(|meta| meta.is_file() && meta.mode() & 0o077 == 0)?;
+        let ours = fs::symlink_metadata(&code).ok().filter(|meta| meta.is_file() && meta.mode() & 0o777 == 0o600)?;
         let same_user = fs::metadata(&self.folder).is_ok_and(|folder| folder.uid() == ours.uid());
         (same_user && digest(&code).ok()? == known).then_some(code)
     }
@@ -169,7 +169,7 @@ fn sweep(folder: &Path, fingerprint: &str) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.contains(&current) || name.ends_with(".part") {
+        if !name.contains(&current) || path.extension().is_some_and(|extension| extension == "part") {
             let _kept_by_the_system = fs::remove_file(&path);
         }
     }

@@ -115,7 +115,7 @@ fn bucket(time: Duration) -> usize {
     let step = match power {
         0 => 0,
         1 => (us & 1) as usize * 2,
-        _ => (us >> (power - 2)) as usize & (STEPS - 1),
+        _ => usize::try_from(us >> (power - 2)).unwrap_or_default() & (STEPS - 1),
     };
     (power * STEPS + step).min(BUCKETS - 1)
 }

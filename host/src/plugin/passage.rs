@@ -235,7 +235,10 @@ impl Passage {
 
 impl fmt::Debug for Passage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passage").field("event", &self.event.id).field("links", &self.chain.len()).finish()
+        f.debug_struct("Passage")
+            .field("event", &self.event.id)
+            .field("links", &self.chain.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@
 mod difference;
 mod sample;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ pub struct Stages {
 }
 
 /// Runs an event through a chain.
-pub async fn rehearse(plugins: &Plugins, chain: Arc<[Bound]>, event: &Event, endpoints: &[Endpoint]) -> Rehearsal {
+pub async fn rehearse(plugins: &Plugins, chain: &[Bound], event: &Event, endpoints: &[Endpoint]) -> Rehearsal {
     let mut passage = plugins.passage_through(chain, event, 1, true);
     let filtered = passage.filter().await;
     let mut deliveries = Vec::new();
@@ -107,7 +107,7 @@ fn shown(event: &Event, labels: &Labels) -> Value {
 pub async fn replay(
     plugins: &Plugins,
     events: &[Event],
-    stages: &HashMap<SessionId, Stages>,
+    stages: &BTreeMap<SessionId, Stages>,
     time: Duration,
 ) -> Replay {
     let started = Instant::now();
@@ -118,8 +118,8 @@ pub async fn replay(
             replay.complete = false;
             break;
         }
-        let before = rehearse(plugins, Arc::clone(&stages.before), event, &stages.endpoints).await;
-        let after = rehearse(plugins, Arc::clone(&stages.after), event, &stages.endpoints).await;
+        let before = rehearse(plugins, &stages.before, event, &stages.endpoints).await;
+        let after = rehearse(plugins, &stages.after, event, &stages.endpoints).await;
         let changes = differences(&before.summary(), &after.summary());
         replay.events += 1;
         if !changes.is_empty() {

@@ -363,7 +363,7 @@ async fn a_rehearsal_leaves_no_trace() -> Result<()> {
     let plugin = stage.install_wat("crash", Wat::new("crash").on_message("unreachable"), Terms::default()).await?;
     let event = stage.message("ping").await?;
     for _ in 0..7 {
-        let mut passage = stage.plugins.passage_through(stage.chain().await?.into(), &event, 1, true);
+        let mut passage = stage.plugins.passage_through(&stage.chain().await?, &event, 1, true);
         assert_eq!(passage.filter().await, ON);
         assert!(passage.finish().steps[0].detail.as_ref().is_some_and(|detail| detail.starts_with("it crashed")));
     }

@@ -84,8 +84,8 @@ impl Scene {
 
     /// Whether the good plugin, alone, is served as ever.
     async fn still_serves(&self, after: &str) -> Result<()> {
-        let chain = Arc::from([self.bound(&self.good).await?]);
-        let mut passage = self.stage.plugins.passage_through(chain, &self.event, 1, false);
+        let chain = [self.bound(&self.good).await?];
+        let mut passage = self.stage.plugins.passage_through(&chain, &self.event, 1, false);
         assert_eq!(passage.filter().await, ON, "after {after}");
         let shaped = passage.shape(&self.stage.endpoint().await?).await;
         assert!(matches!(&shaped, Shaped::Send(shape) if shape.headers.len() == 1), "after {after}: {shaped:?}");
@@ -107,7 +107,7 @@ impl Scene {
     }
 
     async fn filter(&self, chain: Arc<[Bound]>) -> (Filtered, Left) {
-        let mut passage = self.stage.plugins.passage_through(chain, &self.event, 1, false);
+        let mut passage = self.stage.plugins.passage_through(&chain, &self.event, 1, false);
         (passage.filter().await, passage.finish())
     }
 
@@ -144,7 +144,7 @@ impl Scene {
         let endpoint = self.stage.endpoint().await?;
         for policy in [FailurePolicy::Open, FailurePolicy::Closed, FailurePolicy::Park] {
             let chain = self.chain(&bad, policy).await?;
-            let mut passage = self.stage.plugins.passage_through(chain, &self.event, 1, false);
+            let mut passage = self.stage.plugins.passage_through(&chain, &self.event, 1, false);
             passage.filter().await;
             let shaped = passage.shape(&endpoint).await;
             let left = passage.finish();

@@ -155,7 +155,9 @@ impl Memory {
     /// `plugin-info`.
     pub fn info(&mut self, texts: &[Text; 3], wants: (u32, u32)) -> u32 {
         let mut words = Words::default();
-        texts.iter().for_each(|text| words.pair((text.at, text.len)));
+        for text in texts {
+            words.pair((text.at, text.len));
+        }
         words.pair(wants);
         self.words(&words)
     }
@@ -187,9 +189,13 @@ impl Memory {
             Verdict::Modify(patch) => {
                 words.0.push(1);
                 let optional = [patch.text, patch.chat].map(|text| text.map(|text| self.data(text.as_bytes())));
-                optional.into_iter().for_each(|text| words.option(text));
+                for text in optional {
+                    words.option(text);
+                }
                 let lists = [self.pairs(patch.labels), self.texts(patch.unlabel)];
-                lists.into_iter().for_each(|list| words.pair(list));
+                for list in lists {
+                    words.pair(list);
+                }
                 words.option(patch.route_to.map(|names| self.texts(names)));
             }
             Verdict::Accept => words.0.push(2),
@@ -221,7 +227,9 @@ impl Memory {
                 words.pair(body);
                 words.option(patch.content_type.map(|text| self.data(text.as_bytes())));
                 let lists = [self.pairs(patch.headers), self.texts(patch.unset)];
-                lists.into_iter().for_each(|list| words.pair(list));
+                for list in lists {
+                    words.pair(list);
+                }
                 words.option(patch.path_suffix.map(|text| self.data(text.as_bytes())));
             }
             Outcome::Cancel(reason) => {

@@ -52,7 +52,7 @@ async fn install(
     grants: &[&str],
     config: &Value,
 ) -> Result<()> {
-    let granted: String = grants.iter().map(|grant| format!("&grant={grant}")).collect();
+    let granted = grants.iter().fold(String::new(), |query, grant| query + "&grant=" + grant);
     let file = format!("plugins/dist/{name}.wasm");
     let plugin = rest.upload(&format!("/api/plugins?name={name}{granted}"), &file, component).await?;
     let id = plugin["id"].as_str().context("the plugin has no id")?;

@@ -101,7 +101,7 @@ impl Bench {
         self.catalog.bind(scope, &entry.plugin.id, draft).await?;
         let stages = self.catalog.stages(scope, &entry.plugin.id, &session, &Wish::default()).await?;
         let event = sample.into_event(session, self.clock.now()).context("the message cannot be made up")?;
-        let rehearsal = rehearse(self.catalog.plugins(), stages.after, &event, &stages.endpoints).await;
+        let rehearsal = rehearse(self.catalog.plugins(), &stages.after, &event, &stages.endpoints).await;
         show::rehearsal(&rehearsal);
         let failed = rehearsal.left.steps.iter().find(|step| step.verdict == "failed");
         if let Some(step) = failed {

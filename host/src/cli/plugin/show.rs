@@ -29,7 +29,9 @@ pub(super) fn report(report: &Report) {
 
 /// Prints what would have happened.
 pub(super) fn rehearsal(rehearsal: &Rehearsal) {
-    lines(rehearsal).iter().for_each(|line| say::line(line));
+    for line in lines(rehearsal) {
+        say::line(&line);
+    }
 }
 
 fn lines(rehearsal: &Rehearsal) -> Vec<String> {
@@ -47,7 +49,7 @@ fn lines(rehearsal: &Rehearsal) -> Vec<String> {
         lines.push(format!("  {}: {} → {}", change.path, shown(&change.from), shown(&change.to)));
     }
     for line in &left.logs {
-        let fields = line.fields.iter().map(|(name, value)| format!(" {name}={value}")).collect::<String>();
+        let fields = line.fields.iter().fold(String::new(), |text, (name, value)| format!("{text} {name}={value}"));
         lines.push(format!("log {}: {}{fields}", line.level.name(), line.message));
     }
     let effects = &left.effects;

@@ -38,7 +38,7 @@ impl Host for State {
         let paused = self.meter.pause();
         let answer = egress.exchange(request).await;
         self.meter.resume(paused);
-        let answer = answer.map_err(told)?;
+        let answer = answer.map_err(|error| told(&error))?;
         if answer.cut {
             return Err(Error::TooLarge(LONGEST_BODY as u64));
         }
@@ -134,7 +134,7 @@ fn filled(value: &str, settings: &Settings) -> Result<String, Error> {
     Ok(filled)
 }
 
-fn told(error: EgressError) -> Error {
+fn told(error: &EgressError) -> Error {
     match error {
         EgressError::Forbidden { .. } => Error::Denied(error.to_string()),
         EgressError::Malformed(_) => Error::Invalid(error.to_string()),

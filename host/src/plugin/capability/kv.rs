@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(in crate::plugin) use keyspace::Keyspace;
 use keyspace::Written;
 
-use crate::model::{Millis, Scope};
+use crate::model::{Millis, Scope, Stored};
 use crate::plugin::api::v1::kv::{Error, Host};
 use crate::plugin::state::State;
 use crate::store::StoreError;
@@ -89,7 +89,7 @@ impl State {
         key: String,
         value: Vec<u8>,
         ttl_ms: Option<u64>,
-        relied: Option<Option<Vec<u8>>>,
+        relied: Option<Stored>,
     ) -> Result<(), Error> {
         if value.len() > LONGEST_VALUE {
             return Err(Error::TooLarge(LONGEST_VALUE as u64));

@@ -82,6 +82,9 @@ pub(in crate::http) struct LimitsBody {
     log_lines: u32,
 }
 
+/// A session, or all of a user's.
+type Ground = Option<SessionId>;
+
 /// A binding to be made, or what is to change about one. What is left out has its default, or stays.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -90,7 +93,7 @@ pub(in crate::http) struct BindingRequest {
     // A missing field must not move a binding, so it is not the same as null here.
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>, example = "1234567890")]
-    session_id: Option<Option<SessionId>>,
+    session_id: Option<Ground>,
     /// The place in the chain, 100 by default: lower runs first. The gateway's own `forward` stands at 0.
     #[schema(example = 100)]
     position: Option<i64>,
@@ -199,7 +202,7 @@ impl From<Limits> for LimitsBody {
     }
 }
 
-fn present<'de, D: Deserializer<'de>>(given: D) -> Result<Option<Option<SessionId>>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(given: D) -> Result<Option<Ground>, D::Error> {
     Option::deserialize(given).map(Some)
 }
 

@@ -2,7 +2,7 @@
 
 mod answer;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json as Answer;
@@ -100,7 +100,7 @@ pub(in crate::http) async fn dry_run(
     let wish = Wish { version, config, limits, alone };
     let catalog = &site.parts.catalog;
     let stages = catalog.stages(caller.scope, &id, &event.session, &wish).await?;
-    let rehearsal = rehearse(catalog.plugins(), stages.after, &event, &stages.endpoints).await;
+    let rehearsal = rehearse(catalog.plugins(), &stages.after, &event, &stages.endpoints).await;
     Ok(Answer(DryRun::new(rehearsal, &id)))
 }
 
@@ -132,7 +132,7 @@ pub(in crate::http) async fn replay(
     // What the account wrote itself meets no plugin.
     events.retain(|event| event.message().is_some_and(|message| !message.from_me));
     let wish = Wish { version: request.version, config: request.config, ..Wish::default() };
-    let mut stages = HashMap::new();
+    let mut stages = BTreeMap::new();
     for event in &events {
         if !stages.contains_key(&event.session) {
             let of_session = catalog.stages(caller.scope, &id, &event.session, &wish).await?;

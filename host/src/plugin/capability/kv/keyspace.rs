@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::is_over;
-use crate::model::{KeyWrite, Millis, PluginId};
+use crate::model::{KeyWrite, Millis, PluginId, Stored};
 
 /// Stored values remembered in a passage.
 const REMEMBERED: usize = 1_000;
@@ -23,25 +23,28 @@ pub(in crate::plugin) struct Keyspace {
     usage: Option<(u64, u64)>,
 }
 
+/// What a key holds; `None` for nothing.
+type Seen<'a> = Option<&'a [u8]>;
+
 /// A write as the capability asks for it.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) value: Option<Vec<u8>>,
     pub(super) expires_at: Option<Millis>,
     /// What the key held when the write was decided, when that mattered.
-    pub(super) relied: Option<Option<Vec<u8>>>,
+    pub(super) relied: Option<Stored>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     value: Option<Vec<u8>>,
     expires_at: Option<Millis>,
-    expected: Option<Option<Vec<u8>>>,
+    expected: Option<Stored>,
 }
 
 impl Keyspace {
     /// What the key holds, as far as it is known here.
-    pub(super) fn look(&self, key: &str, now: Millis) -> Option<Option<&[u8]>> {
+    pub(super) fn look(&self, key: &str, now: Millis) -> Option<Seen<'_>> {
         if let Some(entry) = self.written(key) {
             return Some(entry.value.as_deref().filter(|_| !is_over(entry.expires_at, now)));
         }
@@ -141,9 +144,10 @@ mod tests {
 
     const NOW: Millis = Millis(1_000);
 
-    fn set(keys: &mut Keyspace, key: &str, value: &str, relied: Option<Option<&str>>) {
+    /// Writes, relying on this stored text where there is one.
+    fn set(keys: &mut Keyspace, key: &str, value: &str, relied: Option<&str>) {
         let bytes = |text: &str| text.as_bytes().to_vec();
-        let relied = relied.map(|relied| relied.map(bytes));
+        let relied = relied.map(|relied| Some(bytes(relied)));
         keys.write(key.to_owned(), Written { value: Some(bytes(value)), expires_at: None, relied });
     }
 
@@ -177,10 +181,10 @@ mod tests {
     #[test]
     fn what_was_relied_on_first_stays() {
         let mut keys = Keyspace::default();
-        set(&mut keys, "counter", "6", Some(Some("5")));
-        set(&mut keys, "counter", "7", Some(Some("6")));
+        set(&mut keys, "counter", "6", Some("5"));
+        set(&mut keys, "counter", "7", Some("6"));
         set(&mut keys, "own", "1", None);
-        set(&mut keys, "own", "2", Some(Some("1")));
+        set(&mut keys, "own", "2", Some("1"));
         keys.keep();
         let expected: Vec<_> = writes(keys).into_iter().map(|write| write.expected).collect();
         assert_eq!(expected, [Some(Some(b"5".to_vec())), None]);
