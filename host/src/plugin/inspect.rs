@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(look(&wat::parse_str("(module)").unwrap()), Refusal::CoreModule);
         assert!(matches!(look(b"\0asm\x0d\0\x01\0\xff\xff\xff"), Refusal::Invalid(_)));
         assert!(matches!(look(b"\0asm"), Refusal::Invalid(_)));
-        assert_eq!(look(&[0; (1 << 20) + 1]), Refusal::TooLarge { size: (1 << 20) + 1, limit: 1 << 20 });
+        assert_eq!(look(&vec![0; (1 << 20) + 1]), Refusal::TooLarge { size: (1 << 20) + 1, limit: 1 << 20 });
         assert_eq!(refusal(&[], &[FILTER]), Refusal::NoLifecycle);
         assert_eq!(refusal(&[], &[LIFECYCLE]), Refusal::NoHook);
     }
