@@ -38,7 +38,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use health::{Failure, Health};
-pub use passage::{Filtered, Left, OutgoingVerdict, Passage, Shaped};
+pub use passage::{Filtered, Left, OutgoingVerdict, Passage, Shaped, admits};
 pub use refusal::Refusal;
 
 use self::chains::{Chain, Chains};

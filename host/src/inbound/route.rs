@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::model::{Clock, Effects, Endpoint, Event, PluginId, Scope};
-use crate::plugin::{Filtered, Left, Passage, Plugins, Shaped};
+use crate::model::{Clock, Effects, Event, PluginId, Scope};
+use crate::plugin::{Filtered, Left, Passage, Plugins, Shaped, admits};
 use crate::store::events::{NewDelivery, Outcome, Routed, Routing};
 use crate::store::{Store, StoreError};
 
@@ -101,10 +101,4 @@ impl Router {
 fn routing(outcome: Outcome, passage: Passage) -> Routing {
     let Left { steps, labels, effects, logs } = passage.finish();
     Routing { outcome, steps, labels, effects, logs, ..Routing::default() }
-}
-
-/// Whether an endpoint is among those a plugin named, by name or id; without a word from a plugin, all are.
-fn admits(route_to: Option<&[String]>, endpoint: &Endpoint) -> bool {
-    let named = |names: &[String]| names.iter().any(|name| *name == endpoint.name || name == endpoint.id.as_str());
-    route_to.is_none_or(named)
 }

@@ -49,8 +49,9 @@ struct Sender {
 
 impl Sender {
     async fn run(self) {
+        let mut released = false;
         while !self.tasks.is_stopping() {
-            let wait = match self.look().await {
+            let wait = match self.look(&mut released).await {
                 Ok(wait) => wait,
                 Err(StoreError::Closed) => return,
                 Err(error) => {
@@ -67,8 +68,13 @@ impl Sender {
     }
 
     /// Sends what is due and answers how long to wait for the next.
-    async fn look(&self) -> Result<Duration, StoreError> {
+    async fn look(&self, released: &mut bool) -> Result<Duration, StoreError> {
         let rows = self.store.plugin_sends(Scope::gateway());
+        if !*released {
+            // This process has claimed nothing yet: whatever is claimed died with the one before.
+            rows.release_leases().await?;
+            *released = true;
+        }
         let claimed = rows.claim(PAGE, LEASE).await?;
         if claimed.is_empty() {
             let next = rows.next_due().await?;

@@ -78,6 +78,11 @@ pub enum Filtered {
     },
 }
 
+/// Whether an endpoint is among those a filter named, by name or id; without a word from a filter, all are.
+pub fn admits(route_to: Option<&[String]>, endpoint: &Endpoint) -> bool {
+    route_to.is_none_or(|names| names.iter().any(|name| *name == endpoint.name || name == endpoint.id.as_str()))
+}
+
 /// What became of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shaped {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::difference::{Change, differences};
 pub use self::sample::Sample;
-use super::{Filtered, Left, Plugins, Shaped};
+use super::{Filtered, Left, Plugins, Shaped, admits};
 use crate::model::{
     Binding, Bound, Endpoint, Event, EventId, Happening, Labels, Millis, Plugin, PluginVersion, SessionId, Shape,
 };
@@ -84,7 +84,7 @@ pub async fn rehearse(plugins: &Plugins, chain: &[Bound], event: &Event, endpoin
     let filtered = passage.filter().await;
     let mut deliveries = Vec::new();
     if let Filtered::Forward { route_to } = &filtered {
-        for endpoint in endpoints.iter().filter(|endpoint| is_named(endpoint, route_to.as_deref())) {
+        for endpoint in endpoints.iter().filter(|endpoint| admits(route_to.as_deref(), endpoint)) {
             deliveries.push((endpoint.clone(), passage.shape(endpoint).await));
         }
     }
@@ -141,11 +141,6 @@ pub fn staged(chain: &[Bound], trial: &Trial) -> Arc<[Bound]> {
     let mut staged: Vec<Bound> = others.chain(ours).collect();
     staged.sort_by_key(|bound| bound.binding.position);
     staged.into()
-}
-
-/// Whether an event that is routed to these names or ids goes to an endpoint.
-pub fn is_named(endpoint: &Endpoint, route_to: Option<&[String]>) -> bool {
-    route_to.is_none_or(|names| names.iter().any(|name| *name == endpoint.name || name == endpoint.id.as_str()))
 }
 
 impl Rehearsal {

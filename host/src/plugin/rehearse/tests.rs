@@ -94,10 +94,10 @@ fn the_plugin_on_trial_takes_its_own_place_in_the_chain() {
 fn names_and_ids_route() {
     let endpoint = endpoint("billing");
     let to = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    assert!(is_named(&endpoint, None));
-    assert!(is_named(&endpoint, Some(&to(&["support", "billing"]))));
-    assert!(is_named(&endpoint, Some(&to(&[endpoint.id.as_str()]))));
-    assert!(!is_named(&endpoint, Some(&to(&["bill"]))) && !is_named(&endpoint, Some(&[])));
+    assert!(admits(None, &endpoint));
+    assert!(admits(Some(&to(&["support", "billing"])), &endpoint));
+    assert!(admits(Some(&to(&[endpoint.id.as_str()])), &endpoint));
+    assert!(!admits(Some(&to(&["bill"])), &endpoint) && !admits(Some(&[]), &endpoint));
 }
 
 #[test]
