@@ -250,7 +250,7 @@ async fn a_second_round_costs_no_memory() -> Result<()> {
     let mut rounds = Command::new(std::env::current_exe()?);
     rounds.args(["--exact", "plugin::hostile::two_rounds", "--ignored"]);
     let rounds = tokio::task::spawn_blocking(move || rounds.output());
-    let output = tokio::time::timeout(Duration::from_secs(600), rounds).await???;
+    let output = tokio::time::timeout(Duration::from_mins(10), rounds).await???;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     Ok(())

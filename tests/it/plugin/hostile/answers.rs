@@ -13,11 +13,11 @@ use super::{Case, Scene, fails, tells};
 fn bent(verdict: &Verdict<'_>, words: &[(u32, u32)]) -> Wat {
     let mut wat = Wat::new("bent");
     let answer = wat.verdict(verdict);
-    let stores: String = words
+    let stores: Vec<String> = words
         .iter()
         .map(|(offset, word)| format!("(i32.store (i32.const {}) (i32.const {word}))\n", answer + offset))
         .collect();
-    wat.on_message(&format!("{stores}(i32.const {answer})"))
+    wat.on_message(&format!("{}(i32.const {answer})", stores.concat()))
 }
 
 fn patched(patch: MessagePatch<'_>) -> Wat {
@@ -87,7 +87,7 @@ pub(super) async fn deferral() -> Result<()> {
     let case = fails("patient", Wat::new("patient").answering(&Verdict::Defer(u32::MAX)), "");
     let bound = scene.install(&case).await?;
     let (filtered, left) = scene.filter(scene.chain(&bound, FailurePolicy::Open).await?).await;
-    assert_eq!(filtered, Filtered::Defer(Duration::from_secs(3_600)));
+    assert_eq!(filtered, Filtered::Defer(Duration::from_hours(1)));
     assert_eq!(super::asked(&left.effects), 0);
     scene.still_serves("a deferral").await?;
     scene.close().await;

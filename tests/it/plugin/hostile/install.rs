@@ -139,8 +139,9 @@ fn talkative() -> Result<Vec<u8>> {
     let texts = [wat.text("x"), wat.text("1.0.0"), wat.text(&"x".repeat(10_000))];
     let info = wat.room(32);
     let words = (info..).step_by(4).zip(texts.iter().flat_map(|text| [text.at, text.len]));
-    let stores: String = words.map(|(at, word)| format!("(i32.store (i32.const {at}) (i32.const {word}))")).collect();
-    wat.describe(&format!("{stores} (i32.const {info})")).answering(&Verdict::Pass).build()
+    let stores: Vec<String> =
+        words.map(|(at, word)| format!("(i32.store (i32.const {at}) (i32.const {word}))")).collect();
+    wat.describe(&format!("{} (i32.const {info})", stores.concat())).answering(&Verdict::Pass).build()
 }
 
 pub(super) async fn refused() -> Result<()> {
