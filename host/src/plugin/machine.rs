@@ -87,7 +87,7 @@ impl Machine {
         let engine = self.engine.wasm.clone();
         let mapped = blocking(move || Code::load(&engine, &file)).await?;
         // The engine looks at what instances will need when it loads the code.
-        let mapped = mapped.map_err(|error| Refusal::Unfit(causes(&error)))?;
+        let mapped = mapped.map_err(|error| Refusal::TooNeedy(causes(&error)))?;
         self.link(sha256, &mapped).map(|code| (code, took))
     }
 

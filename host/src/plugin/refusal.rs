@@ -53,6 +53,11 @@ pub enum Refusal {
     /// It cannot be compiled.
     #[error("the component cannot be compiled: {0}")]
     Compile(String),
+    /// Its instances would need more than one may have.
+    #[error(
+        "an instance of the component needs more than it may have: {0}; give it less memory, smaller tables or fewer modules"
+    )]
+    TooNeedy(String),
     /// Compiling takes more than it may.
     #[error("compiling the component takes more than {0}; make it smaller")]
     TooCostly(String),
@@ -84,6 +89,7 @@ impl Refusal {
             Self::NoLifecycle => "no_lifecycle",
             Self::NoHook => "no_hook",
             Self::Compile(_) => "compile_failed",
+            Self::TooNeedy(_) => "instance_too_large",
             Self::TooCostly(_) => "compile_too_costly",
             Self::Describe(_) => "describe_failed",
             Self::Config(_) => "config_refused",

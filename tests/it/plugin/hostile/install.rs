@@ -127,9 +127,24 @@ fn speakers() -> Result<Vec<Row>> {
             "describe_failed",
             "the plugin does not describe itself: it wants",
         ),
-        ("memory", core(2_000, "")?, "compile_failed", "the component cannot be compiled: "),
-        ("table", core(1, "(table 10000000 funcref)")?, "compile_failed", "the component cannot be compiled: "),
-        ("instances", named(&[], &[LIFECYCLE, FILTER], &wide)?, "compile_failed", "the component cannot be compiled: "),
+        (
+            "memory",
+            core(2_000, "")?,
+            "instance_too_large",
+            "an instance of the component needs more than it may have: ",
+        ),
+        (
+            "table",
+            core(1, "(table 10000000 funcref)")?,
+            "instance_too_large",
+            "an instance of the component needs more than it may have: ",
+        ),
+        (
+            "instances",
+            named(&[], &[LIFECYCLE, FILTER], &wide)?,
+            "instance_too_large",
+            "an instance of the component needs more than it may have: ",
+        ),
     ])
 }
 
