@@ -1,6 +1,7 @@
 //! Plugins on the two journeys: what they decide happens, what they ask for happens once, and nothing is lost when they
 //! fail. Every plugin here is a pasted script, installed over REST.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -43,6 +44,16 @@ async fn until(api: &Api, path: &str, wanted: impl Fn(&Value) -> bool) -> Result
     tokio::time::timeout(PATIENCE, asking).await.with_context(|| format!("{path} did not get there"))?
 }
 
+/// The fields that the API's description gives an object.
+fn described(schema: &str) -> BTreeSet<String> {
+    let text = wagate::http::openapi();
+    let (_, schema) = text.split_once(&format!("\n    {schema}:\n")).unwrap_or_default();
+    let properties =
+        schema.lines().take_while(|line| line.starts_with("      ")).skip_while(|line| *line != "      properties:");
+    let names = properties.filter_map(|line| line.strip_prefix("        ")?.strip_suffix(':'));
+    names.filter(|name| !name.starts_with(' ')).map(str::to_owned).collect()
+}
+
 async fn write(scene: &Scene, text: &str) -> Result<String> {
     Ok(scene.friend.send_text(scene.account.number(), text).await?)
 }
@@ -60,6 +71,10 @@ async fn a_filter_changes_drops_and_labels_and_the_trace_tells() -> Result<()> {
     write(&scene, "hello").await?;
     let body = scene.hook.wait_for(1, PATIENCE).await?.remove(0).json()?;
     assert_eq!((&body["message"]["message"], &body["message"]["labels"]["tone"]), (&json!("HELLO"), &json!("loud")));
+    for (object, schema) in [(&body, "WebhookMessage"), (&body["message"], "WebhookMessageContent")] {
+        let fields: BTreeSet<_> = object.as_object().context("no object")?.keys().cloned().collect();
+        assert_eq!(fields, described(schema), "api-docs.yaml tells other fields of {schema} than arrived");
+    }
     let trace = trace(&scene, body["event_id"].as_str().context("no event")?).await?;
     assert_eq!(trace["routing"]["outcome"], "forwarded", "{trace}");
     let steps = trace["routing"]["steps"].as_array().context("no steps")?;

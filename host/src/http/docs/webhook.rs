@@ -1,13 +1,13 @@
 //! What the gateway posts to webhooks, for the description's section `webhooks`.
 //!
-//! These types are never built: the body is made by the plugin `forward`, and tests compare the two.
+//! These types are never built: the body is made by the plugin `forward`, and `tests/it/plugin/journey.rs` compares what
+//! arrives with what is described.
 
 use utoipa::openapi::{HttpMethod, Paths, RefOr, Schema};
 use utoipa::{PartialSchema, Path, ToSchema};
 
 /// A message posted to a webhook. More fields may be added; none is ever renamed or removed.
 #[derive(ToSchema)]
-#[cfg_attr(test, derive(serde::Deserialize), serde(deny_unknown_fields))]
 #[expect(dead_code, reason = "describes a body made elsewhere")]
 struct WebhookMessage {
     /// The session it reached.
@@ -25,7 +25,6 @@ struct WebhookMessage {
 
 /// What arrived.
 #[derive(ToSchema)]
-#[cfg_attr(test, derive(serde::Deserialize), serde(deny_unknown_fields))]
 #[expect(dead_code, reason = "describes a body made elsewhere")]
 struct WebhookMessageContent {
     /// Its id on WhatsApp; unique only together with chat and writer.
@@ -69,7 +68,6 @@ struct WebhookMessageContent {
     #[schema(example = false)]
     backfill: bool,
     /// Labels that plugins put on it, by name; absent when there are none.
-    #[cfg_attr(test, serde(default))]
     labels: Option<std::collections::BTreeMap<String, String>>,
 }
 
@@ -100,23 +98,4 @@ pub(super) fn schemas() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = vec![(WebhookMessage::name().into_owned(), WebhookMessage::schema())];
     WebhookMessage::schemas(&mut schemas);
     schemas
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A body as the plugin `forward` makes it (compared with the real one in `tests/it/plugin/journey.rs`).
-    const BODY: &str = concat!(
-        r#"{"session_id":"1234567890","message":{"id":"3EB0","from":"6281381393739@s.whatsapp.net","#,
-        r#""to":"6282260790996@s.whatsapp.net","message":"Hello!","timestamp":1643723400,"#,
-        r#""chat":"6281381393739@s.whatsapp.net","kind":"text","from_me":false,"is_group":false,"push_name":"Ana","#,
-        r#""phone":"6281381393739","lid":"100000000000001@lid","backfill":false,"labels":{"route":"billing"}},"#,
-        r#""event":"message.received","event_id":"evt_1"}"#,
-    );
-
-    #[test]
-    fn what_is_posted_is_what_is_described() {
-        serde_json::from_str::<WebhookMessage>(BODY).expect("every field is described");
-    }
 }
