@@ -88,8 +88,9 @@ pub enum Begun {
 }
 
 impl Sends<'_> {
-    /// Stores the send before it goes out, unless its key is known. Keys live 24 h. What plugins want done is committed
-    /// with it when it is to be sent ([`Begun::Fresh`], [`Begun::Again`]).
+    /// Stores the send before it goes out, unless its key is known. Keys live 24 h; one that always comes with the same
+    /// message id does not end. What plugins want done is committed with it when it is to be sent ([`Begun::Fresh`],
+    /// [`Begun::Again`]).
     ///
     /// A session that does not exist is an error (row not found); so is a message id that is in use
     /// ([`StoreError::Taken`]).
@@ -103,7 +104,7 @@ impl Sends<'_> {
                 if !sessions::is_visible(tx, scope, &session).await? {
                     return Err(sqlx::Error::RowNotFound.into());
                 }
-                let known = known(tx, &session, key.as_ref(), now).await?;
+                let known = known(tx, &session, key.as_ref(), &message, now).await?;
                 match known {
                     None | Some(Known::Expired(_) | Known::Answer(Begun::Again(_))) => {}
                     Some(Known::Answer(answer)) => return Ok(answer),
@@ -204,17 +205,20 @@ impl Sends<'_> {
     }
 }
 
-/// What an earlier request under this key means for one of this digest.
+/// What an earlier request under this key means for one of this digest and message id. Where both stand for the same
+/// message, the key does not expire: a message that waited for days is still sent once.
 async fn known(
     tx: &mut Tx,
     session: &SessionId,
     key: Option<&(String, [u8; 32])>,
+    message: &MessageId,
     now: Millis,
 ) -> Result<Option<Known>, StoreError> {
     let Some((key, digest)) = key else { return Ok(None) };
     let row: Option<KnownRow> =
         on!(tx, |db, q| { sqlx::query_as(q(KNOWN)).bind(session).bind(key).fetch_optional(db).await? });
-    Ok(row.map(|known| known.judge(digest, now)))
+    let same = |known: &KnownRow| known.message == *message;
+    Ok(row.map(|known| if same(&known) { Known::Answer(known.answer(digest, now)) } else { known.judge(digest, now) }))
 }
 
 /// An earlier request with the same key.
@@ -243,17 +247,22 @@ impl KnownRow {
         if now.since(self.created_at) >= KEY_LIFE {
             return Known::Expired(self.message);
         }
+        Known::Answer(self.answer(digest, now))
+    }
+
+    /// What it means while its key lives.
+    fn answer(self, digest: &[u8; 32], now: Millis) -> Begun {
         if self.digest.as_deref() != Some(digest) {
-            return Known::Answer(Begun::Mismatch);
+            return Begun::Mismatch;
         }
-        Known::Answer(match numbered(self.state) {
+        match numbered(self.state) {
             MessageState::Pending if now.since(self.begun_at) < IN_FLIGHT => Begun::InFlight,
             MessageState::Pending | MessageState::Refused => Begun::Again(self.message),
             MessageState::Sent | MessageState::Delivered | MessageState::Read => {
                 let at = self.accepted_at.unwrap_or(self.begun_at);
                 Begun::Replay(Sent { id: self.message, to: self.chat, at })
             }
-        })
+        }
     }
 }
 

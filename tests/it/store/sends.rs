@@ -68,6 +68,24 @@ async fn a_key_is_free_again_after_a_day() {
     assert_eq!(monday, Some((MessageState::Pending, None)), "the message itself is kept");
 }
 
+#[tokio::test]
+async fn a_message_under_its_own_id_keeps_its_key_for_as_long_as_it_takes() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, session) = shop(&store).await;
+    let (at, key) = ((scope, &session), Some(("plugin:m", &DIGEST)));
+    assert_eq!(begin(&store, at, "m", key).await.unwrap(), Begun::Fresh);
+    store.sends(scope).release(&session, &id("m")).await.unwrap();
+    for _ in 0..3 {
+        place.clock.advance(Duration::from_hours(25));
+        assert_eq!(begin(&store, at, "m", key).await.unwrap(), Begun::Again(id("m")));
+    }
+    store.sends(scope).advance(&session, &[id("m")], MessageState::Sent, None).await.unwrap();
+    let sent = Sent { id: id("m"), to: "6281381393739".parse().unwrap(), at: place.clock.now() };
+    place.clock.advance(Duration::from_hours(25));
+    assert_eq!(begin(&store, at, "m", key).await.unwrap(), Begun::Replay(sent), "nothing goes out twice");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_requests_with_one_key_at_once_exactly_one_is_fresh() {
     let place = Place::new();
