@@ -117,6 +117,7 @@ impl App {
         catalog.welcome_all().await?;
         let unrouted = inbound.resume().await?;
         let starting_at_once = config.whatsapp.starting_at_once;
+        let raising = inbound.clone();
         let whatsapp = Whatsapp::new(
             config.whatsapp,
             store.clone(),
@@ -126,7 +127,11 @@ impl App {
             receiver(inbound),
         )?;
         let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), starting_at_once);
-        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone());
+        let wake = Arc::clone(&queued);
+        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone(), move |raised| {
+            raising.take_up(raised);
+            wake.notify_one();
+        });
         queue::start(outbound.clone(), store.clone(), clock.clone(), queued, &tasks);
         let auth = match mode {
             Mode::Product => Auth::open(&config.auth, &config.data_dir, store.clone(), clock.clone())?,

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use self::lanes::Lanes;
 use self::route::Router;
 use crate::app::tasks::Tasks;
-use crate::model::{Clock, Incoming, Scope, SessionId};
+use crate::model::{Clock, Event, Incoming, Scope, SessionId};
 use crate::plugin::Plugins;
 use crate::store::{Store, StoreError};
 
@@ -71,6 +71,13 @@ impl Inbound {
             for event in page {
                 self.lanes.enter(event, 0).await;
             }
+        }
+    }
+
+    /// Has events routed that were stored elsewhere. For those whose lane is full their time comes later.
+    pub fn take_up(&self, stored: Vec<Event>) {
+        for event in stored {
+            self.lanes.offer(event, 0);
         }
     }
 

@@ -391,20 +391,38 @@ async fn effects_of_what_goes_out_are_committed_with_the_send_or_not_at_all() {
     let wrong = Effects { writes: vec![relying], ..at.effects() };
     assert_eq!(sends.begin(new(wrong.clone())).await.unwrap(), Begun::Conflict);
     assert_eq!(sends.state(&at.session, &id).await.unwrap(), None);
-    assert_eq!(sends.begin(new(at.effects())).await.unwrap(), Begun::Fresh);
+    let begun = sends.begin(new(at.effects())).await.unwrap();
+    assert!(matches!(&begun, Begun::Fresh { raised } if raised.len() == 1 && raised[0].kind() == "plugin.ticket"));
     assert_eq!(at.value("seen").await.as_deref(), Some(&b"1"[..]));
     assert_eq!(at.store.plugins(at.scope).logs(&at.plugin, 10).await.unwrap().len(), 1);
     assert_eq!(sends.begin(new(wrong.clone())).await.unwrap(), Begun::InFlight, "and nothing is done");
-    assert!(!sends.is_answered(&at.session, "order-1", &digest).await.unwrap());
+    let earlier = async |key: &str, digest: [u8; 32]| sends.earlier(&at.session, key, &digest).await.unwrap();
+    assert_eq!(earlier("order-1", digest).await, Some(Begun::InFlight));
+    assert_eq!(earlier("order-1", [8; 32]).await, Some(Begun::Mismatch));
+    assert_eq!(earlier("order-2", digest).await, None);
+
+    // Sent again: what the plugins wanted was done the first time, and is not relied on again.
+    sends.release(&at.session, &id).await.unwrap();
+    assert_eq!(sends.begin(new(wrong.clone())).await.unwrap(), Begun::Again(id.clone()));
+    sends.release(&at.session, &id).await.unwrap();
+    assert_eq!(sends.begin(new(at.effects())).await.unwrap(), Begun::Again(id.clone()));
+    assert_eq!(
+        at.store.events(at.scope).unrouted(None, 10).await.unwrap().len(),
+        2,
+        "the message, and what was raised once"
+    );
+    assert_eq!(at.store.plugins(at.scope).logs(&at.plugin, 10).await.unwrap().len(), 3, "what they said is kept");
     sends.advance(&at.session, std::slice::from_ref(&id), wagate::model::MessageState::Sent, None).await.unwrap();
-    assert!(sends.is_answered(&at.session, "order-1", &digest).await.unwrap());
-    assert!(sends.is_answered(&at.session, "order-1", &[8; 32]).await.unwrap(), "another request");
-    assert!(!sends.is_answered(&at.session, "order-2", &digest).await.unwrap());
+    assert!(matches!(earlier("order-1", digest).await, Some(Begun::Replay(_))));
 
     let plugins = at.store.plugins(at.scope);
-    assert!(!plugins.commit(&at.session, wrong, vec![at.line()]).await.unwrap());
-    assert!(plugins.commit(&at.session, Effects { sends: Vec::new(), ..at.effects() }, vec![at.line()]).await.unwrap());
-    assert_eq!(plugins.logs(&at.plugin, 10).await.unwrap().len(), 2);
+    assert_eq!(plugins.commit(&at.session, wrong, vec![at.line()]).await.unwrap(), None);
+    let effects = Effects { sends: Vec::new(), ..at.effects() };
+    assert_eq!(
+        plugins.commit(&at.session, effects, vec![at.line()]).await.unwrap().map(|raised| raised.len()),
+        Some(1)
+    );
+    assert_eq!(plugins.logs(&at.plugin, 10).await.unwrap().len(), 4);
     let raised = at.store.events(at.scope).unrouted(None, 10).await.unwrap();
     assert_eq!(raised.iter().filter(|event| event.kind() == "plugin.ticket").count(), 2);
 }
