@@ -246,7 +246,7 @@ async fn what_a_filter_asks_for_on_a_message_going_out_is_done_at_once() -> Resu
     let (status, answer) = scene.gateway.post(&format!("/api/sessions/{}/send", scene.id), body).await?;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
     // Sooner than what was left behind is looked for.
-    let requests = scene.hook.wait_for(2, PATIENCE).await?;
+    let requests = scene.hook.wait_for(2, Duration::from_secs(20)).await?;
     let mut seen =
         requests.iter().map(|request| Ok(request.json()?["payload"]["text"].clone())).collect::<Result<Vec<_>>>()?;
     seen.sort_by_key(Value::to_string);
