@@ -115,7 +115,7 @@ impl App {
         let again = inbound.clone();
         let catalog = Catalog::new(plugins.clone(), store.clone(), move || again.look_again());
         catalog.welcome_all().await?;
-        let unrouted = inbound.resume().await?;
+        inbound.resume(&tasks);
         let starting_at_once = config.whatsapp.starting_at_once;
         let raising = inbound.clone();
         let whatsapp = Whatsapp::new(
@@ -150,7 +150,7 @@ impl App {
         };
         let server = Server::bind(parts, &tasks).map_err(|reason| StartError::Listen { address: listen, reason })?;
         let resumed = sessions.resume().await?;
-        tracing::info!(address = %server.addr(), resumed, unrouted, "the gateway is up");
+        tracing::info!(address = %server.addr(), resumed, "the gateway is up");
         Ok(Self { server, sessions, store, tasks, storing, first_password })
     }
 

@@ -8,6 +8,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use super::route::Router;
 use crate::app::tasks::Tasks;
 use crate::model::{Event, EventId};
+use crate::store::StoreError;
 
 /// Lanes side by side. Each waits for its own commit, so more lanes share one.
 const LANES: usize = 32;
@@ -24,11 +26,15 @@ const LANES: usize = 32;
 const LANE_LENGTH: usize = 256;
 /// Pause before a failed routing is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Errors after which an event makes way for others.
+const ERRORS: u32 = 3;
 
 /// The lanes.
 pub(super) struct Lanes {
     entries: Vec<mpsc::Sender<Waiting>>,
     under_way: UnderWay,
+    /// Which lanes still wait for what an earlier process stored (`resume.rs`).
+    behind: [AtomicBool; LANES],
 }
 
 /// An event that waits to be routed.
@@ -79,36 +85,61 @@ impl Lanes {
                 entry
             })
             .collect();
-        Self { entries, under_way }
+        Self { entries, under_way, behind: [const { AtomicBool::new(false) }; LANES] }
     }
 
-    /// Puts a stored event on its chat's lane, unless it is on it. Waits while the lane is full; whoever stops waiting
-    /// leaves nothing behind.
-    pub(super) async fn enter(&self, event: Event, tries: u32) {
+    /// Puts an event that has just been stored on its chat's lane. Waits while the lane is full; whoever stops waiting
+    /// leaves nothing behind. Where older ones are still to come first, it is left to whoever brings those.
+    pub(super) async fn enter(&self, event: Event) {
+        let lane = lane_of(&event);
+        if self.is_behind(lane) {
+            return;
+        }
         // A closed lane means that the gateway stops; the event is stored and routed at the next start.
-        if let Ok(room) = self.of(&event).reserve().await
-            && let Some(waiting) = self.under_way.admit(event, tries)
+        if let Ok(room) = self.entries[lane].reserve().await
+            && let Some(waiting) = self.under_way.admit(event, 0)
         {
             room.send(waiting);
         }
     }
 
-    /// The same without waiting: when the lane is full, the event stays where it is stored.
-    pub(super) fn offer(&self, event: Event, tries: u32) {
-        if let Ok(room) = self.of(&event).try_reserve()
-            && let Some(waiting) = self.under_way.admit(event, tries)
-        {
+    /// Puts a stored event on its chat's lane, unless it is on it. `false` when the lane is full: then the event stays
+    /// where it is stored.
+    pub(super) fn offer(&self, event: Event, tries: u32) -> bool {
+        let Ok(room) = self.entries[lane_of(&event)].try_reserve() else { return false };
+        if let Some(waiting) = self.under_way.admit(event, tries) {
             room.send(waiting);
+        }
+        true
+    }
+
+    /// From now on every lane waits for what an earlier process stored.
+    pub(super) fn fall_behind(&self) {
+        self.behind.iter().for_each(|behind| behind.store(true, Ordering::SeqCst));
+    }
+
+    /// The lanes that have all that an earlier process stored.
+    pub(super) fn caught_up(&self, which: impl Fn(usize) -> bool) {
+        for lane in (0..LANES).filter(|lane| which(*lane)) {
+            self.behind[lane].store(false, Ordering::SeqCst);
         }
     }
 
-    /// The lane of the event's chat.
-    fn of(&self, event: &Event) -> &mpsc::Sender<Waiting> {
-        let mut hasher = DefaultHasher::new();
-        (&event.session, event.message().map(|message| &message.chat)).hash(&mut hasher);
-        let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
-        &self.entries[lane]
+    pub(super) fn is_behind(&self, lane: usize) -> bool {
+        self.behind[lane].load(Ordering::SeqCst)
     }
+
+    /// The lanes that have not caught up.
+    pub(super) fn behind(&self) -> impl Iterator<Item = usize> {
+        (0..LANES).filter(move |lane| self.is_behind(*lane))
+    }
+}
+
+/// The lane of the event's chat.
+pub(super) fn lane_of(event: &Event) -> usize {
+    let mut hasher = DefaultHasher::new();
+    (&event.session, event.message().map(|message| &message.chat)).hash(&mut hasher);
+    usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default()
 }
 
 async fn lane(router: Router, tasks: Tasks, mut events: mpsc::Receiver<Waiting>, under_way: UnderWay) {
@@ -139,12 +170,24 @@ async fn follow(router: &Router, tasks: &Tasks, under_way: &UnderWay, first: Wai
     Some(())
 }
 
-/// Routes until it succeeds; `None` when the gateway stops first.
+/// Routes until it succeeds, or until it is plain that something is wrong with this event: then it makes way for the
+/// others of the lane, stays stored, and is taken up again by the watch over what was left behind. `None` when the
+/// gateway stops first.
 async fn persist(router: &Router, tasks: &Tasks, event: &Event, tries: u32) -> Option<Vec<Event>> {
+    let mut errors = 0;
     loop {
         match router.route(event, tries).await {
             Ok(raised) => return Some(raised),
-            Err(error) => tracing::error!(event = %event.id, %error, "an event could not be routed; trying again"),
+            Err(StoreError::Contended) => {
+                tracing::warn!(event = %event.id, "values keep changing while an event is routed; trying again");
+            }
+            Err(error) => {
+                errors += 1;
+                tracing::error!(event = %event.id, %error, errors, "an event could not be routed; it is tried again");
+            }
+        }
+        if errors >= ERRORS {
+            return Some(Vec::new());
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
@@ -166,20 +209,21 @@ mod tests {
     /// Lanes that all end in one of this length, which nobody empties.
     fn lanes(length: usize) -> (Lanes, mpsc::Receiver<Waiting>) {
         let (entry, events) = mpsc::channel(length);
-        (Lanes { entries: vec![entry; LANES], under_way: UnderWay::default() }, events)
+        let behind = [const { AtomicBool::new(false) }; LANES];
+        (Lanes { entries: vec![entry; LANES], under_way: UnderWay::default(), behind }, events)
     }
 
     #[tokio::test]
     async fn who_stops_waiting_for_a_full_lane_leaves_nothing_behind() {
         let (lanes, mut events) = lanes(1);
         let (first, second) = (event(), event());
-        lanes.enter(first.clone(), 0).await;
-        let waiting = tokio::time::timeout(Duration::from_millis(10), lanes.enter(second.clone(), 0));
+        lanes.enter(first.clone()).await;
+        let waiting = tokio::time::timeout(Duration::from_millis(10), lanes.enter(second.clone()));
         assert!(waiting.await.is_err(), "the lane is full");
-        lanes.offer(second.clone(), 0);
+        assert!(!lanes.offer(second.clone(), 0));
         assert_eq!(events.recv().await.map(|waiting| waiting.event), Some(first));
         assert!(events.try_recv().is_err());
-        lanes.enter(second.clone(), 0).await;
+        lanes.enter(second.clone()).await;
         assert_eq!(events.recv().await.map(|waiting| waiting.event), Some(second));
     }
 
@@ -187,13 +231,28 @@ mod tests {
     async fn an_event_is_under_way_once_and_again_when_it_was_let_go() {
         let (lanes, mut events) = lanes(4);
         let event = event();
-        lanes.enter(event.clone(), 0).await;
+        lanes.enter(event.clone()).await;
         let under_way = events.recv().await;
-        lanes.enter(event.clone(), 1).await;
-        lanes.offer(event.clone(), 1);
+        lanes.enter(event.clone()).await;
+        assert!(lanes.offer(event.clone(), 1));
         assert!(events.try_recv().is_err(), "it is being routed");
         drop(under_way);
-        lanes.offer(event, 1);
+        assert!(lanes.offer(event, 1));
         assert_eq!(events.recv().await.map(|waiting| waiting.tries), Some(1));
+    }
+
+    #[tokio::test]
+    async fn what_is_received_waits_for_the_older_ones_of_its_lane() {
+        let (lanes, mut events) = lanes(2);
+        let (older, newer) = (event(), event());
+        lanes.fall_behind();
+        lanes.enter(newer.clone()).await;
+        assert!(events.try_recv().is_err() && lanes.behind().count() == LANES);
+        assert!(lanes.offer(older.clone(), 0));
+        lanes.caught_up(|lane| lane == lane_of(&newer));
+        assert_eq!(lanes.behind().count(), LANES - 1);
+        lanes.enter(newer.clone()).await;
+        assert_eq!(events.recv().await.map(|waiting| waiting.event), Some(older));
+        assert_eq!(events.recv().await.map(|waiting| waiting.event), Some(newer));
     }
 }
