@@ -11,6 +11,7 @@ mod recipient;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -78,6 +79,14 @@ pub enum SendError {
     /// A plugin that filters what goes out dropped it.
     #[error("a plugin dropped the message: {0}")]
     Dropped(String),
+    /// A plugin that filters what goes out cannot judge it now.
+    #[error("a plugin cannot judge the message now: {why}")]
+    Undecided {
+        /// What happened.
+        why: String,
+        /// When to ask again.
+        after: Duration,
+    },
     /// The key was used for a different request.
     #[error("this Idempotency-Key was used for another request; use a fresh one")]
     KeyReused,
@@ -170,6 +179,12 @@ impl Outbound {
                 }
                 let said = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
                 Err(SendError::Dropped(format!("{code}{said}")))
+            }
+            OutgoingVerdict::Wait { why, after } => {
+                // It leaves nothing to be done, only what was said.
+                let committed = self.store.plugins(scope).commit(session, effects, logs).await;
+                committed.map_err(SessionError::from)?;
+                Err(SendError::Undecided { why, after })
             }
         }
     }

@@ -188,6 +188,9 @@ impl From<SendError> for ApiError {
             // Not the founding 404, which tells clients that the session is not logged in.
             SendError::NoSuchRecipient(_) => Self::bad_request("recipient_not_on_whatsapp", message),
             SendError::Dropped(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "dropped_by_plugin", message),
+            SendError::Undecided { after, .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "plugin_unavailable", message).retry_after(after)
+            }
             SendError::KeyReused => Self::conflict("idempotency_key_reused", message),
             SendError::InFlight => {
                 Self::conflict("idempotency_key_in_flight", message).retry_after(Duration::from_secs(1))
@@ -253,13 +256,14 @@ mod tests {
 
     #[test]
     fn statuses_hold() {
-        let table: [(ApiError, u16, &str); 12] = [
+        let table: [(ApiError, u16, &str); 13] = [
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),
             (SessionError::AlreadyLinked.into(), 409, "already_linked"),
             (SessionError::Refused { code: 463, meaning: "x" }.into(), 422, "refused_by_whatsapp"),
             (SessionError::Unanswered.into(), 504, "unanswered"),
             (SendError::NoSuchPhone.into(), 404, "no_such_phone"),
+            (SendError::Undecided { why: "x".to_owned(), after: Duration::ZERO }.into(), 503, "plugin_unavailable"),
             (AuthError::Credentials.into(), 401, "invalid_credentials"),
             (AuthError::Unrecognised.into(), 401, "invalid_token"),
             (CatalogError::Missing("plugin").into(), 404, "not_found"),

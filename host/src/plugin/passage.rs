@@ -118,6 +118,13 @@ pub enum OutgoingVerdict {
         /// More, for whoever wanted to send it.
         detail: Option<String>,
     },
+    /// A plugin without which it is not sent cannot judge it now.
+    Wait {
+        /// What happened.
+        why: String,
+        /// When to ask again.
+        after: Duration,
+    },
 }
 
 /// What a passage leaves to be committed.

@@ -358,6 +358,27 @@ async fn outgoing_messages_are_filtered_where_that_is_granted() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_sends_is_told_to_ask_again_unless_the_policy_is_open() -> Result<()> {
+    for policy in [FailurePolicy::Open, FailurePolicy::Closed, FailurePolicy::Park] {
+        let stage = Stage::open().await?;
+        let busy = Wat::new("busy").answering(&Verdict::Fail(Failure::Retryable("later")));
+        stage.install_wat("busy", busy, Terms { grants: vec!["outgoing"], policy, ..Terms::default() }).await?;
+        let to = "6281381393739".parse()?;
+        let (verdict, left) = stage.plugins.outgoing(&stage.session.id, &to, "Hello!").await?;
+        let expected = match policy {
+            FailurePolicy::Open => OutgoingVerdict::Send { to, text: "Hello!".to_owned() },
+            FailurePolicy::Closed | FailurePolicy::Park => OutgoingVerdict::Wait {
+                why: "busy: it asks to be tried again: later".to_owned(),
+                after: Duration::from_secs(1),
+            },
+        };
+        assert_eq!((verdict, left.logs.len()), (expected, 1), "{policy:?}");
+        stage.close().await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_rehearsal_leaves_no_trace() -> Result<()> {
     let stage = Stage::open().await?;
     let plugin = stage.install_wat("crash", Wat::new("crash").on_message("unreachable"), Terms::default()).await?;
