@@ -18,6 +18,7 @@ use self::route::Router;
 use crate::app::tasks::Tasks;
 use crate::model::{Clock, Event, Incoming, Scope, SessionId};
 use crate::plugin::Plugins;
+use crate::store::events::Past;
 use crate::store::{Store, StoreError};
 
 /// The incoming side. Cheap to clone.
@@ -70,7 +71,7 @@ impl Inbound {
     /// Has events routed that were stored elsewhere. For those whose lane is full their time comes later.
     pub fn take_up(&self, stored: Vec<Event>) {
         for event in stored {
-            self.lanes.offer(event, 0);
+            self.lanes.offer(event, Past::default());
         }
     }
 

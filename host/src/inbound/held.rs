@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::lanes::{Lanes, lane_of};
 use crate::app::tasks::Tasks;
 use crate::model::{Clock, EventId, Scope};
+use crate::store::events::Past;
 use crate::store::{Store, StoreError};
 
 /// Longest wait between two looks.
@@ -53,8 +54,8 @@ async fn release(
     seen: &mut Option<EventId>,
 ) -> Result<Duration, StoreError> {
     let (events, now) = (store.events(Scope::gateway()), clock.now());
-    for (event, tries) in events.held(now, PAGE).await? {
-        lanes.offer(event, tries);
+    for (event, past) in events.held(now, PAGE).await? {
+        lanes.offer(event, past);
     }
     let page = events.unrouted(seen.as_ref(), PAGE).await?;
     let full = u32::try_from(page.len()).is_ok_and(|events| events >= PAGE);
@@ -62,7 +63,7 @@ async fn release(
     for event in page.into_iter().filter(|event| now.since(event.stored_at) > LEFT_BEHIND) {
         // Where a start is still at work, it comes to the event in its turn.
         if !lanes.is_behind(lane_of(&event)) {
-            lanes.offer(event, 0);
+            lanes.offer(event, Past::default());
         }
     }
     let next = events.next_held().await?;

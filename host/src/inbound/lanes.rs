@@ -19,6 +19,7 @@ use super::route::Router;
 use crate::app::tasks::Tasks;
 use crate::model::{Event, EventId};
 use crate::store::StoreError;
+use crate::store::events::Past;
 
 /// Lanes side by side. Each waits for its own commit, so more lanes share one.
 const LANES: usize = 32;
@@ -40,8 +41,8 @@ pub(super) struct Lanes {
 /// An event that waits to be routed.
 struct Waiting {
     event: Event,
-    /// Times it was routed before, when it was deferred or parked.
-    tries: u32,
+    /// What it has been through, when it was deferred or parked.
+    past: Past,
     _place: Place,
 }
 
@@ -57,10 +58,10 @@ struct Place {
 
 impl UnderWay {
     /// Gives the event its place; `None` when it has one already.
-    fn admit(&self, event: Event, tries: u32) -> Option<Waiting> {
+    fn admit(&self, event: Event, past: Past) -> Option<Waiting> {
         let id = event.id.clone();
         let fresh = self.lock().insert(id.clone());
-        fresh.then(|| Waiting { event, tries, _place: Place { under_way: self.clone(), id } })
+        fresh.then(|| Waiting { event, past, _place: Place { under_way: self.clone(), id } })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<EventId>> {
@@ -97,7 +98,7 @@ impl Lanes {
         }
         // A closed lane means that the gateway stops; the event is stored and routed at the next start.
         if let Ok(room) = self.entries[lane].reserve().await
-            && let Some(waiting) = self.under_way.admit(event, 0)
+            && let Some(waiting) = self.under_way.admit(event, Past::default())
         {
             room.send(waiting);
         }
@@ -105,9 +106,9 @@ impl Lanes {
 
     /// Puts a stored event on its chat's lane, unless it is on it. `false` when the lane is full: then the event stays
     /// where it is stored.
-    pub(super) fn offer(&self, event: Event, tries: u32) -> bool {
+    pub(super) fn offer(&self, event: Event, past: Past) -> bool {
         let Ok(room) = self.entries[lane_of(&event)].try_reserve() else { return false };
-        if let Some(waiting) = self.under_way.admit(event, tries) {
+        if let Some(waiting) = self.under_way.admit(event, past) {
             room.send(waiting);
         }
         true
@@ -164,8 +165,8 @@ async fn lane(router: Router, tasks: Tasks, mut events: mpsc::Receiver<Waiting>,
 async fn follow(router: &Router, tasks: &Tasks, under_way: &UnderWay, first: Waiting) -> Option<()> {
     let mut queue = VecDeque::from([first]);
     while let Some(waiting) = queue.pop_front() {
-        let raised = persist(router, tasks, &waiting.event, waiting.tries).await?;
-        queue.extend(raised.into_iter().filter_map(|event| under_way.admit(event, 0)));
+        let raised = persist(router, tasks, &waiting.event, waiting.past).await?;
+        queue.extend(raised.into_iter().filter_map(|event| under_way.admit(event, Past::default())));
     }
     Some(())
 }
@@ -173,10 +174,10 @@ async fn follow(router: &Router, tasks: &Tasks, under_way: &UnderWay, first: Wai
 /// Routes until it succeeds, or until it is plain that something is wrong with this event: then it makes way for the
 /// others of the lane, stays stored, and is taken up again by the watch over what was left behind. `None` when the
 /// gateway stops first.
-async fn persist(router: &Router, tasks: &Tasks, event: &Event, tries: u32) -> Option<Vec<Event>> {
+async fn persist(router: &Router, tasks: &Tasks, event: &Event, past: Past) -> Option<Vec<Event>> {
     let mut errors = 0;
     loop {
-        match router.route(event, tries).await {
+        match router.route(event, past).await {
             Ok(raised) => return Some(raised),
             Err(StoreError::Contended) => {
                 tracing::warn!(event = %event.id, "values keep changing while an event is routed; trying again");
@@ -220,7 +221,7 @@ mod tests {
         lanes.enter(first.clone()).await;
         let waiting = tokio::time::timeout(Duration::from_millis(10), lanes.enter(second.clone()));
         assert!(waiting.await.is_err(), "the lane is full");
-        assert!(!lanes.offer(second.clone(), 0));
+        assert!(!lanes.offer(second.clone(), Past::default()));
         assert_eq!(events.recv().await.map(|waiting| waiting.event), Some(first));
         assert!(events.try_recv().is_err());
         lanes.enter(second.clone()).await;
@@ -230,15 +231,15 @@ mod tests {
     #[tokio::test]
     async fn an_event_is_under_way_once_and_again_when_it_was_let_go() {
         let (lanes, mut events) = lanes(4);
-        let event = event();
+        let (event, again) = (event(), Past { tries: 1, failures: 0 });
         lanes.enter(event.clone()).await;
         let under_way = events.recv().await;
         lanes.enter(event.clone()).await;
-        assert!(lanes.offer(event.clone(), 1));
+        assert!(lanes.offer(event.clone(), again));
         assert!(events.try_recv().is_err(), "it is being routed");
         drop(under_way);
-        assert!(lanes.offer(event, 1));
-        assert_eq!(events.recv().await.map(|waiting| waiting.tries), Some(1));
+        assert!(lanes.offer(event, again));
+        assert_eq!(events.recv().await.map(|waiting| waiting.past), Some(again));
     }
 
     #[tokio::test]
@@ -248,7 +249,7 @@ mod tests {
         lanes.fall_behind();
         lanes.enter(newer.clone()).await;
         assert!(events.try_recv().is_err() && lanes.behind().count() == LANES);
-        assert!(lanes.offer(older.clone(), 0));
+        assert!(lanes.offer(older.clone(), Past::default()));
         lanes.caught_up(|lane| lane == lane_of(&newer));
         assert_eq!(lanes.behind().count(), LANES - 1);
         lanes.enter(newer.clone()).await;

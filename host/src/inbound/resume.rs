@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::lanes::{Lanes, lane_of};
 use crate::app::tasks::Tasks;
 use crate::model::{EventId, Scope};
+use crate::store::events::Past;
 use crate::store::{Store, StoreError};
 
 /// Events looked at in one read.
@@ -47,7 +48,7 @@ async fn look(store: &Store, lanes: &Lanes, through: &mut Option<EventId>) -> Re
         }
         for event in page {
             let (id, lane) = (event.id.clone(), lane_of(&event));
-            if lanes.is_behind(lane) && (full.contains(&lane) || !lanes.offer(event, 0)) {
+            if lanes.is_behind(lane) && (full.contains(&lane) || !lanes.offer(event, Past::default())) {
                 full.insert(lane);
             }
             if full.is_empty() {
@@ -63,7 +64,7 @@ async fn look(store: &Store, lanes: &Lanes, through: &mut Option<EventId>) -> Re
     // What was received since the last read and left to us.
     for event in events.unrouted(at.as_ref(), PAGE).await? {
         if !full.contains(&lane_of(&event)) {
-            lanes.offer(event, 0);
+            lanes.offer(event, Past::default());
         }
     }
     Ok(full.is_empty())

@@ -183,7 +183,7 @@ impl Plugins<'_> {
         work.await
     }
 
-    /// Removes a plugin with all that is its own; whether it was there. Events parked for it are due at once, and what
+    /// Removes a plugin with all that is its own; whether it was there. Events that wait for it are due at once, and what
     /// it still wanted to be sent is given up.
     pub async fn remove(&self, plugin: &PluginId) -> Result<bool, StoreError> {
         let ((low, high), now, plugin) = (self.1.owners(), self.0.clock().now(), plugin.clone());

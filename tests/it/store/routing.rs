@@ -8,7 +8,7 @@ use wagate::model::{
     Scope, SessionId, Shape, Step,
 };
 use wagate::store::Store;
-use wagate::store::events::{NewDelivery, Outcome, Routed, Routing};
+use wagate::store::events::{NewDelivery, Outcome, Past, Routed, Routing};
 use wagate::store::plugins::values;
 use wagate::store::sends::{Begun, NewSend};
 
@@ -99,6 +99,10 @@ impl Arrived {
     }
 }
 
+fn past(tries: u32, failures: u32) -> Past {
+    Past { tries, failures }
+}
+
 fn labels() -> Labels {
     Labels::from([("route".to_owned(), "billing".to_owned())])
 }
@@ -164,21 +168,23 @@ async fn a_deferred_event_is_held_until_its_time_and_then_routed() {
     let at = Arrived::new().await;
     let events = at.store.events(at.scope);
     let until = START.after(Duration::from_secs(30));
-    let deferred = Routing { outcome: Outcome::Deferred { until }, steps: vec![at.step()], ..Routing::default() };
+    let outcome = Outcome::Deferred { until, plugin: at.plugin.clone() };
+    let deferred = Routing { outcome, steps: vec![at.step()], ..Routing::default() };
     assert_eq!(at.route(deferred.clone()).await, Routed::Done { raised: Vec::new() });
     assert_eq!(at.route(deferred.clone()).await, Routed::Already, "another passage of the same number");
     assert!(events.unrouted(None, 10).await.unwrap().is_empty(), "its time comes");
     assert_eq!(events.next_held().await.unwrap(), Some(until));
     assert!(events.held(START, 10).await.unwrap().is_empty());
-    assert_eq!(events.held(until, 10).await.unwrap(), [(at.event.clone(), 1)]);
+    assert_eq!(events.held(until, 10).await.unwrap(), [(at.event.clone(), past(1, 0))]);
 
     let later = until.after(Duration::from_secs(30));
-    let again = Routing { tries: 1, outcome: Outcome::Deferred { until: later }, ..deferred };
+    let outcome = Outcome::Deferred { until: later, plugin: at.plugin.clone() };
+    let again = Routing { past: past(1, 0), outcome, ..deferred };
     assert_eq!(at.route(again).await, Routed::Done { raised: Vec::new() });
     assert!(events.held(until, 10).await.unwrap().is_empty());
-    assert_eq!(events.held(later, 10).await.unwrap(), [(at.event.clone(), 2)]);
+    assert_eq!(events.held(later, 10).await.unwrap(), [(at.event.clone(), past(2, 0))]);
 
-    assert_eq!(at.route(Routing { tries: 2, ..Routing::default() }).await, Routed::Done { raised: Vec::new() });
+    assert_eq!(at.route(Routing { past: past(2, 0), ..Routing::default() }).await, Routed::Done { raised: Vec::new() });
     let record = events.routing(&at.event.id).await.unwrap().unwrap();
     assert_eq!((record.outcome.as_str(), record.tries, record.due_at), ("forwarded", 3, None));
     assert_eq!(events.next_held().await.unwrap(), None);
@@ -186,11 +192,12 @@ async fn a_deferred_event_is_held_until_its_time_and_then_routed() {
 }
 
 #[tokio::test]
-async fn parked_events_come_back_when_their_plugin_is_released_or_removed() {
+async fn held_events_come_back_when_their_plugin_is_released_or_removed() {
     let at = Arrived::new().await;
     let other = installed(&at.store, at.scope.user().unwrap(), "other").await.id;
     let events = at.store.events(at.scope);
-    let second = events.receive(&at.session, &[message("n")]).await.unwrap().remove(0);
+    let [second, third]: [Event; 2] =
+        events.receive(&at.session, &[message("n"), message("o")]).await.unwrap().try_into().unwrap();
     let until = START.after(Duration::from_mins(5));
     let parked = |plugin: &PluginId| Routing {
         outcome: Outcome::Parked { until, plugin: plugin.clone(), why: "ran out of time".to_owned() },
@@ -198,6 +205,8 @@ async fn parked_events_come_back_when_their_plugin_is_released_or_removed() {
     };
     at.route(parked(&at.plugin)).await;
     events.route(&second.id, parked(&other)).await.unwrap();
+    let outcome = Outcome::Deferred { until, plugin: other.clone() };
+    events.route(&third.id, Routing { outcome, ..Routing::default() }).await.unwrap();
     let record = events.routing(&at.event.id).await.unwrap().unwrap();
     assert_eq!((record.outcome.as_str(), record.detail.as_deref()), ("parked", Some("ran out of time")));
     assert_eq!((record.plugin.as_ref(), record.due_at), (Some(&at.plugin), Some(until)));
@@ -206,9 +215,10 @@ async fn parked_events_come_back_when_their_plugin_is_released_or_removed() {
     let now = at.place.clock.now();
     assert_eq!(events.release_held(&at.plugin).await.unwrap(), 1);
     assert_eq!(events.release_held(&at.plugin).await.unwrap(), 0);
-    assert_eq!(events.held(now, 10).await.unwrap(), [(at.event.clone(), 1)]);
+    assert_eq!(events.held(now, 10).await.unwrap(), [(at.event.clone(), past(1, 1))]);
     assert!(at.store.plugins(at.scope).remove(&other).await.unwrap());
-    assert_eq!(events.held(now, 10).await.unwrap(), [(at.event.clone(), 1), (second, 1)]);
+    let due = [(at.event.clone(), past(1, 1)), (second, past(1, 1)), (third, past(1, 0))];
+    assert_eq!(events.held(now, 10).await.unwrap(), due);
 }
 
 #[tokio::test]

@@ -211,7 +211,7 @@ pub(in crate::http) async fn logs(
 /// Try what waits for a plugin again, now
 #[utoipa::path(post, path = "/api/plugins/{id}/release", operation_id = "releaseParked", tag = "Plugins",
     params(("id" = String, Path, description = "The plugin")),
-    responses((status = 200, description = "Parked events are due now", body = Released), Guarded, Named))]
+    responses((status = 200, description = "What waits for it is due now", body = Released), Guarded, Named))]
 pub(in crate::http) async fn release(
     State(site): Shared,
     caller: Caller,
