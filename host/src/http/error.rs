@@ -234,7 +234,7 @@ impl From<CatalogError> for ApiError {
             CatalogError::NoVersion(_) => Self::new(StatusCode::NOT_FOUND, "no_such_version", message),
             CatalogError::Name => Self::bad_request("invalid_name", message),
             CatalogError::NameTaken(_) => Self::conflict("name_taken", message),
-            CatalogError::Full(_) => Self::conflict("too_many", message),
+            CatalogError::Full(_) | CatalogError::Crowded => Self::conflict("too_many", message),
             CatalogError::Config(_) | CatalogError::Masked(_) => Self::bad_request("invalid_config", message),
             CatalogError::Limits { .. } => Self::bad_request("invalid_limits", message),
             CatalogError::Refused(refusal) => refusal.into(),

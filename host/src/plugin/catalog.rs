@@ -27,6 +27,9 @@ use crate::store::{Store, StoreError};
 /// Plugins a user may have, versions a plugin, bindings a plugin.
 const MOST: usize = 100;
 
+/// Bindings in force that may meet on one session: each is a call on the way of every message.
+const LONGEST_CHAIN: u64 = 32;
+
 /// The catalog of all users. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalog(Arc<Inner>);

@@ -90,6 +90,28 @@ async fn versions_are_numbered_never_change_and_one_is_current() {
 }
 
 #[tokio::test]
+async fn bindings_that_meet_on_a_session_are_counted() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, shop) = shop(&store).await;
+    let ann = scope.user().unwrap();
+    let other = session(&store, ann, "ses_other").await.id;
+    let (calls, plugin) = (store.plugins(scope), installed(&store, ann, "router").await.id);
+    let everywhere = calls.bind(binding(&plugin, None, 1)).await.unwrap().unwrap();
+    for (session, place) in [(&shop, 2), (&shop, 3), (&other, 4)] {
+        calls.bind(binding(&plugin, Some(session), place)).await.unwrap().unwrap();
+    }
+    calls.bind(NewBinding { enabled: false, ..binding(&plugin, None, 5) }).await.unwrap().unwrap();
+    let another = "bnd_new".parse().unwrap();
+    assert_eq!(calls.crowd(Some(&shop), &another).await.unwrap(), 3);
+    assert_eq!(calls.crowd(Some(&other), &another).await.unwrap(), 2);
+    assert_eq!(calls.crowd(None, &another).await.unwrap(), 3, "the fullest");
+    assert_eq!(calls.crowd(None, &everywhere.id).await.unwrap(), 2, "itself is left out");
+    let bob = store.plugins(Scope::of(user(&store, "bob").await));
+    assert_eq!(bob.crowd(None, &another).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_name_is_taken_once_for_each_user() {
     let place = Place::new();
     let store = place.open().await;
