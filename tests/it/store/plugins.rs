@@ -7,7 +7,7 @@ use wagate::model::{
     Binding, FailurePolicy, Grants, Hook, Limits, LogLevel, LogLine, Plugin, PluginId, Report, Reuse, Scope, SessionId,
     UserId,
 };
-use wagate::store::plugins::{NewBinding, NewVersion};
+use wagate::store::plugins::{MOST_VERSIONS, NewBinding, NewVersion};
 use wagate::store::{Store, StoreError};
 
 use super::{Place, START, session, shop, user};
@@ -87,6 +87,27 @@ async fn versions_are_numbered_never_change_and_one_is_current() {
     assert_eq!(calls.by_name("router").await.unwrap(), Some(changed));
     assert_eq!(calls.by_name("Router").await.unwrap(), None);
     assert!(calls.add_version(&"plg_none".parse().unwrap(), version(&component)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn of_very_many_versions_the_oldest_that_does_not_run_makes_way() {
+    let place = Place::new();
+    let store = place.open().await;
+    let ann = user(&store, "ann").await;
+    let (calls, plugin) = (store.plugins(Scope::of(ann)), installed(&store, ann, "router").await);
+    let component = calls.add_component(b"router").await.unwrap();
+    let numbers = async || calls.versions(&plugin.id).await.unwrap().iter().map(|one| one.number).collect::<Vec<_>>();
+    for _ in 1..MOST_VERSIONS {
+        calls.add_version(&plugin.id, version(&component)).await.unwrap().unwrap();
+    }
+    assert_eq!(numbers().await, (1..=100).collect::<Vec<_>>());
+    for _ in 0..2 {
+        calls.add_version(&plugin.id, version(&component)).await.unwrap().unwrap();
+    }
+    assert_eq!(numbers().await, [1].into_iter().chain(4..=102).collect::<Vec<_>>(), "the first one runs");
+    assert!(calls.set_current(&plugin.id, 50).await.unwrap());
+    calls.add_version(&plugin.id, version(&component)).await.unwrap().unwrap();
+    assert_eq!(numbers().await, (4..=103).collect::<Vec<_>>());
 }
 
 #[tokio::test]
