@@ -115,8 +115,9 @@ impl App {
         let again = inbound.clone();
         let catalog = Catalog::new(plugins.clone(), store.clone(), move || again.look_again());
         catalog.welcome_all().await?;
-        let unrouted = inbound.resume().await?;
+        inbound.resume(&tasks);
         let starting_at_once = config.whatsapp.starting_at_once;
+        let raising = inbound.clone();
         let whatsapp = Whatsapp::new(
             config.whatsapp,
             store.clone(),
@@ -126,7 +127,11 @@ impl App {
             receiver(inbound),
         )?;
         let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), starting_at_once);
-        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone());
+        let wake = Arc::clone(&queued);
+        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone(), move |raised| {
+            raising.take_up(raised);
+            wake.notify_one();
+        });
         queue::start(outbound.clone(), store.clone(), clock.clone(), queued, &tasks);
         let auth = match mode {
             Mode::Product => Auth::open(&config.auth, &config.data_dir, store.clone(), clock.clone())?,
@@ -145,7 +150,7 @@ impl App {
         };
         let server = Server::bind(parts, &tasks).map_err(|reason| StartError::Listen { address: listen, reason })?;
         let resumed = sessions.resume().await?;
-        tracing::info!(address = %server.addr(), resumed, unrouted, "the gateway is up");
+        tracing::info!(address = %server.addr(), resumed, "the gateway is up");
         Ok(Self { server, sessions, store, tasks, storing, first_password })
     }
 

@@ -6,6 +6,7 @@
 
 mod held;
 mod lanes;
+mod resume;
 mod route;
 
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use tokio::sync::Notify;
 use self::lanes::Lanes;
 use self::route::Router;
 use crate::app::tasks::Tasks;
-use crate::model::{Clock, Incoming, Scope, SessionId};
+use crate::model::{Clock, Event, Incoming, Scope, SessionId};
 use crate::plugin::Plugins;
+use crate::store::events::Past;
 use crate::store::{Store, StoreError};
 
 /// The incoming side. Cheap to clone.
@@ -54,23 +56,22 @@ impl Inbound {
     pub async fn receive(&self, session: &SessionId, batch: &[Incoming]) -> Result<(), StoreError> {
         let events = self.store.events(Scope::gateway()).receive(session, batch).await?;
         for event in events {
-            self.lanes.enter(event, 0).await;
+            self.lanes.enter(event).await;
         }
         Ok(())
     }
 
-    /// Routes what an earlier process stored and did not route. Call before sessions start, so that order holds.
-    pub async fn resume(&self) -> Result<usize, StoreError> {
-        const PAGE: u32 = 500;
-        let (mut after, mut resumed) = (None, 0);
-        loop {
-            let page = self.store.events(Scope::gateway()).unrouted(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(resumed) };
-            after = Some(last.id.clone());
-            resumed += page.len();
-            for event in page {
-                self.lanes.enter(event, 0).await;
-            }
+    /// Has routed what an earlier process stored and did not route, in a task of its own: it may be much, and a start
+    /// does not wait for it. Call before sessions start, so that order holds.
+    pub fn resume(&self, tasks: &Tasks) {
+        self.lanes.fall_behind();
+        tasks.spawn("resuming", resume::resume(self.store.clone(), Arc::clone(&self.lanes), tasks.clone()));
+    }
+
+    /// Has events routed that were stored elsewhere. For those whose lane is full their time comes later.
+    pub fn take_up(&self, stored: Vec<Event>) {
+        for event in stored {
+            self.lanes.offer(event, Past::default());
         }
     }
 

@@ -9,13 +9,15 @@
 pub mod queue;
 mod recipient;
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use self::recipient::Recipients;
 use crate::model::{
-    Chat, Clock, Effects, LogLine, MessageId, MessageState, Outgoing, Phone, Scope, Sent, SessionId, Status,
+    Chat, Clock, Effects, Event, LogLine, MessageId, MessageState, Outgoing, Phone, Scope, Sent, SessionId, Status,
 };
 use crate::plugin::{Left, OutgoingVerdict, Plugins};
 use crate::session::{SessionError, Sessions};
@@ -26,12 +28,21 @@ use crate::store::{Store, StoreError};
 const CONFLICTS: u32 = 20;
 
 /// The sender. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outbound {
     store: Store,
     sessions: Sessions,
     plugins: Plugins,
     recipients: Arc<Recipients>,
+    /// Told what plugins raised, and that they may have asked for messages to be sent.
+    asked: Arc<dyn Fn(Vec<Event>) + std::marker::Send + Sync>,
+}
+
+/// A send as the plugins left it.
+struct Judged {
+    send: Send,
+    effects: Effects,
+    logs: Vec<LogLine>,
 }
 
 /// A send as the caller asked for it.
@@ -68,6 +79,14 @@ pub enum SendError {
     /// A plugin that filters what goes out dropped it.
     #[error("a plugin dropped the message: {0}")]
     Dropped(String),
+    /// A plugin that filters what goes out cannot judge it now.
+    #[error("a plugin cannot judge the message now: {why}")]
+    Undecided {
+        /// What happened.
+        why: String,
+        /// When to ask again.
+        after: Duration,
+    },
     /// The key was used for a different request.
     #[error("this Idempotency-Key was used for another request; use a fresh one")]
     KeyReused,
@@ -80,9 +99,16 @@ pub enum SendError {
 }
 
 impl Outbound {
-    /// The sender over the running sessions.
-    pub fn new(store: Store, sessions: Sessions, plugins: Plugins, clock: Clock) -> Self {
-        Self { store, sessions, plugins, recipients: Arc::new(Recipients::new(clock)) }
+    /// The sender over the running sessions. `asked` is called when plugins wanted something done and that is committed:
+    /// with the events they raised, which are to be routed, and because messages may wait to be sent.
+    pub fn new(
+        store: Store,
+        sessions: Sessions,
+        plugins: Plugins,
+        clock: Clock,
+        asked: impl Fn(Vec<Event>) + std::marker::Send + Sync + 'static,
+    ) -> Self {
+        Self { store, sessions, plugins, recipients: Arc::new(Recipients::new(clock)), asked: Arc::new(asked) }
     }
 
     /// Sends through one session.
@@ -91,14 +117,19 @@ impl Outbound {
         found.ok_or(SessionError::NotFound)?;
         let asked = digest(&send);
         for _ in 0..CONFLICTS {
-            let Some((send, effects, logs)) = self.judge(scope, session, &asked, &send).await? else { continue };
-            let fresh = MessageId::new();
+            let Some(Judged { send, effects, logs }) = self.judge(scope, session, &asked, &send).await? else {
+                continue;
+            };
+            let (fresh, wants) = (MessageId::new(), wants_work(&effects));
             let key = send.key.as_deref().map(|key| (key, &asked));
             let new = NewSend { session, message: &fresh, to: &send.to, key, effects, logs };
-            match self.store.sends(scope).begin(new).await.map_err(SessionError::from)? {
-                Begun::Conflict => {}
-                begun => return self.go_on(scope, session, fresh, begun, &send).await,
+            let mut begun = self.store.sends(scope).begin(new).await.map_err(SessionError::from)?;
+            match &mut begun {
+                Begun::Conflict => continue,
+                Begun::Fresh { raised } if wants => (self.asked)(std::mem::take(raised)),
+                _ => {}
             }
+            return self.go_on(scope, session, fresh, begun, &send).await;
         }
         Err(SessionError::from(StoreError::Contended).into())
     }
@@ -112,37 +143,48 @@ impl Outbound {
         self.go_on(scope, session, id, begun, send).await
     }
 
-    /// Asks the plugins that filter what goes out. `None` when a value they relied on changed meanwhile. An earlier
-    /// request under the same key is past that and is taken as it is.
+    /// Asks the plugins that filter what goes out. `None` when a value they relied on changed meanwhile.
+    ///
+    /// What an earlier request under the same key settled is taken as it is. One that is to be sent again is judged
+    /// again, because nobody kept what the plugins had made of it; but what they want done was done the first time.
     async fn judge(
         &self,
         scope: Scope,
         session: &SessionId,
         asked: &[u8; 32],
         send: &Send,
-    ) -> Result<Option<(Send, Effects, Vec<LogLine>)>, SendError> {
-        let sends = self.store.sends(scope);
-        if let Some(key) = &send.key
-            && sends.is_answered(session, key, asked).await.map_err(SessionError::from)?
-        {
-            return Ok(Some((send.clone(), Effects::default(), Vec::new())));
+    ) -> Result<Option<Judged>, SendError> {
+        let earlier = match &send.key {
+            Some(key) => self.store.sends(scope).earlier(session, key, asked).await.map_err(SessionError::from)?,
+            None => None,
+        };
+        if matches!(earlier, Some(Begun::Replay(_) | Begun::Mismatch)) {
+            return Ok(Some(Judged { send: send.clone(), effects: Effects::default(), logs: Vec::new() }));
         }
         let Outgoing::Text(text) = &send.what;
         let judged = self.plugins.outgoing(session, &send.to, text).await.map_err(SessionError::from)?;
         let (verdict, Left { effects, logs, .. }) = judged;
+        let effects = if earlier.is_none() { effects } else { Effects::default() };
         match verdict {
             OutgoingVerdict::Send { to, text } => {
-                let what = Outgoing::Text(text);
-                Ok(Some((Send { to, what, key: send.key.clone() }, effects, logs)))
+                let send = Send { to, what: Outgoing::Text(text), key: send.key.clone() };
+                Ok(Some(Judged { send, effects, logs }))
             }
             OutgoingVerdict::Drop { code, detail } => {
+                let wants = wants_work(&effects);
                 let committed = self.store.plugins(scope).commit(session, effects, logs).await;
-                let said = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-                if committed.map_err(SessionError::from)? {
-                    Err(SendError::Dropped(format!("{code}{said}")))
-                } else {
-                    Ok(None)
+                let Some(raised) = committed.map_err(SessionError::from)? else { return Ok(None) };
+                if wants {
+                    (self.asked)(raised);
                 }
+                let said = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+                Err(SendError::Dropped(format!("{code}{said}")))
+            }
+            OutgoingVerdict::Wait { why, after } => {
+                // It leaves nothing to be done, only what was said.
+                let committed = self.store.plugins(scope).commit(session, effects, logs).await;
+                committed.map_err(SessionError::from)?;
+                Err(SendError::Undecided { why, after })
             }
         }
     }
@@ -156,7 +198,7 @@ impl Outbound {
         send: &Send,
     ) -> Result<Accepted, SendError> {
         let id = match begun {
-            Begun::Fresh => fresh,
+            Begun::Fresh { .. } => fresh,
             Begun::Again(id) => id,
             Begun::Replay(sent) => return Ok(Accepted { session: session.clone(), sent, replayed: true }),
             Begun::InFlight => return Err(SendError::InFlight),
@@ -204,6 +246,17 @@ impl Outbound {
         };
         sends.advance(session, std::slice::from_ref(id), state, code).await.map_err(SessionError::from)?;
         outcome
+    }
+}
+
+/// Whether somebody has to be told of these effects.
+fn wants_work(effects: &Effects) -> bool {
+    !effects.sends.is_empty() || !effects.events.is_empty()
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound").finish_non_exhaustive()
     }
 }
 

@@ -89,8 +89,9 @@ CREATE TABLE routings (
     steps      TEXT   NOT NULL,
     labels     TEXT   NOT NULL,
     tries      BIGINT NOT NULL,                              -- how often it was run through its chain
+    failures   BIGINT NOT NULL,                              -- how often it was parked thereby
     due_at     BIGINT,                                       -- when a deferred or parked event is tried again
-    plugin_id  TEXT,                                         -- the plugin a parked event waits for
+    plugin_id  TEXT,                                         -- the plugin a deferred or parked event waits for
     at         BIGINT NOT NULL
 );
 CREATE INDEX routings_by_session ON routings (session_id);

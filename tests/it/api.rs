@@ -102,7 +102,7 @@ impl Site {
         };
         let plugins = Plugins::start(plugin, store.clone(), egress.clone(), clock.clone(), &tasks)?;
         let catalog = Catalog::new(plugins.clone(), store.clone(), || ());
-        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone());
+        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone(), |_| ());
         let open = if demo { Auth::open_demo } else { Auth::open };
         let auth = open(&auth, dir.path(), store.clone(), clock.clone())?;
         let first_password = auth.first_start().await?;

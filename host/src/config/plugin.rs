@@ -59,7 +59,7 @@ static CONCURRENCY: Setting = Setting::new(
     "plugin.concurrency",
     "PLUGIN_CONCURRENCY",
     "a number from 1 to 512",
-    "Calls into plugins running at once; a plugin on one session gets a quarter of them at most.",
+    "Calls into plugins running at once; each binding of a plugin gets a quarter of them at most.",
 )
 .default("64");
 

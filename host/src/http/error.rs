@@ -188,6 +188,9 @@ impl From<SendError> for ApiError {
             // Not the founding 404, which tells clients that the session is not logged in.
             SendError::NoSuchRecipient(_) => Self::bad_request("recipient_not_on_whatsapp", message),
             SendError::Dropped(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "dropped_by_plugin", message),
+            SendError::Undecided { after, .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "plugin_unavailable", message).retry_after(after)
+            }
             SendError::KeyReused => Self::conflict("idempotency_key_reused", message),
             SendError::InFlight => {
                 Self::conflict("idempotency_key_in_flight", message).retry_after(Duration::from_secs(1))
@@ -231,7 +234,7 @@ impl From<CatalogError> for ApiError {
             CatalogError::NoVersion(_) => Self::new(StatusCode::NOT_FOUND, "no_such_version", message),
             CatalogError::Name => Self::bad_request("invalid_name", message),
             CatalogError::NameTaken(_) => Self::conflict("name_taken", message),
-            CatalogError::Full(_) => Self::conflict("too_many", message),
+            CatalogError::Full(_) | CatalogError::Crowded => Self::conflict("too_many", message),
             CatalogError::Config(_) | CatalogError::Masked(_) => Self::bad_request("invalid_config", message),
             CatalogError::Limits { .. } => Self::bad_request("invalid_limits", message),
             CatalogError::Refused(refusal) => refusal.into(),
@@ -253,13 +256,14 @@ mod tests {
 
     #[test]
     fn statuses_hold() {
-        let table: [(ApiError, u16, &str); 12] = [
+        let table: [(ApiError, u16, &str); 13] = [
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),
             (SessionError::AlreadyLinked.into(), 409, "already_linked"),
             (SessionError::Refused { code: 463, meaning: "x" }.into(), 422, "refused_by_whatsapp"),
             (SessionError::Unanswered.into(), 504, "unanswered"),
             (SendError::NoSuchPhone.into(), 404, "no_such_phone"),
+            (SendError::Undecided { why: "x".to_owned(), after: Duration::ZERO }.into(), 503, "plugin_unavailable"),
             (AuthError::Credentials.into(), 401, "invalid_credentials"),
             (AuthError::Unrecognised.into(), 401, "invalid_token"),
             (CatalogError::Missing("plugin").into(), 404, "not_found"),

@@ -13,12 +13,12 @@ use tokio::sync::Notify;
 
 use crate::model::{Clock, Effects, Event, PluginId, Scope};
 use crate::plugin::{Filtered, Left, Passage, Plugins, Shaped, admits};
-use crate::store::events::{NewDelivery, Outcome, Routed, Routing};
+use crate::store::events::{NewDelivery, Outcome, Past, Routed, Routing};
 use crate::store::{Store, StoreError};
 
 /// Passages made at once when values change under them; then the lane pauses.
 const CONFLICTS: u32 = 20;
-/// The first pause of a message that waits for its plugin to recover, doubled with each try, and the longest.
+/// The first pause of a message that waits for its plugin to recover, doubled with each failure, and the longest.
 const FIRST_PARK: Duration = Duration::from_secs(5);
 const LONGEST_PARK: Duration = Duration::from_mins(10);
 
@@ -35,11 +35,11 @@ pub(super) struct Router {
 }
 
 impl Router {
-    /// Routes one event that was tried `tries` times before. Answers the events its plugins raised, still to be routed.
-    pub(super) async fn route(&self, event: &Event, tries: u32) -> Result<Vec<Event>, StoreError> {
+    /// Routes one event that has been through this. Answers the events its plugins raised, still to be routed.
+    pub(super) async fn route(&self, event: &Event, past: Past) -> Result<Vec<Event>, StoreError> {
         for conflicts in 0..CONFLICTS {
-            let attempt = tries.saturating_add(conflicts).saturating_add(1);
-            let routing = Routing { tries, ..self.decide(event, attempt, tries).await? };
+            let attempt = past.tries.saturating_add(conflicts).saturating_add(1);
+            let routing = Routing { past, ..self.decide(event, attempt, past.failures).await? };
             let (news, held) = (routing.makes_work(), routing.outcome.holds());
             match self.store.events(Scope::gateway()).route(&event.id, routing).await? {
                 Routed::Conflict => {}
@@ -60,20 +60,20 @@ impl Router {
 
     /// Lets the plugins judge and shape. What the account wrote itself is stored and not forwarded, or a bot would
     /// answer itself.
-    async fn decide(&self, event: &Event, attempt: u32, tries: u32) -> Result<Routing, StoreError> {
+    async fn decide(&self, event: &Event, attempt: u32, failures: u32) -> Result<Routing, StoreError> {
         if event.message().is_some_and(|message| message.from_me) {
             return Ok(Routing::default());
         }
-        let mut passage = self.plugins.passage(event, attempt).await?;
+        let mut passage = self.plugins.passage(event, attempt).await?.having_failed(failures);
         let filtered = passage.filter().await;
         let route_to = match filtered {
             Filtered::Forward { route_to } => route_to,
             Filtered::Drop { code, detail } => return Ok(routing(Outcome::Dropped { code, detail }, passage)),
-            Filtered::Defer(pause) => {
-                let until = self.clock.now().after(pause);
-                return Ok(routing(Outcome::Deferred { until }, passage));
+            Filtered::Defer { plugin, after } => {
+                let until = self.clock.now().after(after);
+                return Ok(routing(Outcome::Deferred { until, plugin }, passage));
             }
-            Filtered::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, tries)),
+            Filtered::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, failures)),
         };
         let mut deliveries = Vec::new();
         for endpoint in self.store.endpoints(Scope::gateway()).list(&event.session).await? {
@@ -83,15 +83,15 @@ impl Router {
             match passage.shape(&endpoint).await {
                 Shaped::Send(shape) => deliveries.push(NewDelivery { endpoint: endpoint.id, shape }),
                 Shaped::Cancel(_) => {}
-                Shaped::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, tries)),
+                Shaped::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, failures)),
             }
         }
         Ok(Routing { deliveries, ..routing(Outcome::Forwarded, passage) })
     }
 
     /// Holds the event until its plugin may have recovered. Nothing the passage asked for is done: it will ask again.
-    fn park(&self, passage: Passage, plugin: PluginId, why: String, after: Duration, tries: u32) -> Routing {
-        let grown = FIRST_PARK.saturating_mul(1 << tries.min(10)).min(LONGEST_PARK);
+    fn park(&self, passage: Passage, plugin: PluginId, why: String, after: Duration, failures: u32) -> Routing {
+        let grown = FIRST_PARK.saturating_mul(1 << failures.min(10)).min(LONGEST_PARK);
         let until = self.clock.now().after(after.max(grown));
         let held = routing(Outcome::Parked { until, plugin, why }, passage);
         Routing { effects: Effects::default(), ..held }

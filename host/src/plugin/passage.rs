@@ -65,8 +65,13 @@ pub enum Filtered {
         /// More, for the reader of the trace.
         detail: Option<String>,
     },
-    /// The whole chain is run again after this time.
-    Defer(Duration),
+    /// A plugin wants the whole chain run again.
+    Defer {
+        /// The plugin.
+        plugin: PluginId,
+        /// When to run it again.
+        after: Duration,
+    },
     /// A plugin failed whose policy is to wait, or that asked for another try.
     Park {
         /// The plugin.
@@ -118,6 +123,13 @@ pub enum OutgoingVerdict {
         /// More, for whoever wanted to send it.
         detail: Option<String>,
     },
+    /// A plugin without which it is not sent cannot judge it now.
+    Wait {
+        /// What happened.
+        why: String,
+        /// When to ask again.
+        after: Duration,
+    },
 }
 
 /// What a passage leaves to be committed.
@@ -150,6 +162,13 @@ impl Passage {
         Self { chain, event: event.clone(), labels: Labels::new(), routing: None, document: None, ledger }
     }
 
+    /// The passage of an event that was parked so often before. Without a word, every attempt before this one failed.
+    #[must_use]
+    pub fn having_failed(mut self, failures: u32) -> Self {
+        self.ledger.failures = failures;
+        self
+    }
+
     /// Runs the filters. Once a passage, before the first [`Passage::shape`]. An event that is no message has none.
     pub async fn filter(&mut self) -> Filtered {
         let Self { chain, event, labels, routing, ledger, .. } = self;
@@ -174,9 +193,9 @@ impl Passage {
                 }
                 Ok(Judged::Accept) => Some(forward(routing)),
                 Ok(Judged::Drop { code, detail }) => Some(Filtered::Drop { code, detail }),
-                Ok(Judged::Defer(span)) => {
+                Ok(Judged::Defer(after)) => {
                     ledger.hold();
-                    Some(Filtered::Defer(span))
+                    Some(Filtered::Defer { plugin: link.place.plugin.clone(), after })
                 }
                 Err(fault) => match ledger.fate(link, &fault) {
                     Fate::On => None,
@@ -324,11 +343,11 @@ fn posted(delivery: Delivery, path_suffix: String) -> Shape {
     Shape { body, content_type, headers, path_suffix }
 }
 
-/// What the failure policy makes of a failure.
-fn fate(link: &Link, fault: &Fault, attempt: u32, left: Option<Duration>) -> Fate {
+/// What the failure policy makes of a failure; `times` counts it and those before.
+fn fate(link: &Link, fault: &Fault, times: u32, left: Option<Duration>) -> Fate {
     let why = format!("{}: {fault}", link.place.name);
-    let after = left.unwrap_or_else(|| pause(attempt));
-    if fault.is_passing() && attempt < TRIES {
+    let after = left.unwrap_or_else(|| pause(times));
+    if fault.is_passing() && times < TRIES {
         return Fate::Again { why, after };
     }
     match link.place.policy {

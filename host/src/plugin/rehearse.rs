@@ -151,7 +151,7 @@ impl Rehearsal {
             Filtered::Forward { .. } if waits => "parked",
             Filtered::Forward { .. } => "forwarded",
             Filtered::Drop { .. } => "dropped",
-            Filtered::Defer(_) => "deferred",
+            Filtered::Defer { .. } => "deferred",
             Filtered::Park { .. } => "parked",
         }
     }
@@ -165,7 +165,7 @@ impl Rehearsal {
             }),
             Filtered::Drop { code, detail: Some(detail) } => Some(format!("{code}: {detail}")),
             Filtered::Drop { code, detail: None } => Some(code.clone()),
-            Filtered::Defer(span) => Some(format!("for {} ms", span.as_millis())),
+            Filtered::Defer { after, .. } => Some(format!("for {} ms", after.as_millis())),
             Filtered::Park { why, .. } => Some(why.clone()),
         }
     }

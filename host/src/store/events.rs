@@ -17,7 +17,7 @@ use super::{Store, StoreError, sessions};
 use crate::model::{Event, EventId, Happening, Incoming, MESSAGE_RECEIVED, Millis, Scope, SessionId};
 
 pub use held::RoutingRow;
-pub use routing::{NewDelivery, Outcome, Routed, Routing};
+pub use routing::{NewDelivery, Outcome, Past, Routed, Routing};
 
 statements! {
     /// Makes no row when the session is not there.

@@ -6,7 +6,7 @@
 //! A component is stored once for all who install it, under the digest of its bytes, and deleted when no version uses it
 //! any more.
 //!
-//! Invariant: a version never changes. What runs is the one its plugin calls current, which always exists.
+//! Invariant: a version never changes, and only the newest are kept. What runs is the one its plugin calls current, which always exists.
 
 pub mod bindings;
 pub mod effects;
@@ -50,6 +50,11 @@ statements! {
     ADD_VERSION = "INSERT INTO plugin_versions (plugin_id, number, component, script, grants, report, created_at)
         SELECT p.id, COALESCE((SELECT MAX(v.number) FROM plugin_versions v WHERE v.plugin_id = p.id), 0) + 1, $1, $2, $3, $4, $5
         FROM plugins p WHERE p.owner BETWEEN $6 AND $7 AND p.id = $8";
+    /// Keeps the one that runs, and so many of the newest others.
+    DROP_OLD = "DELETE FROM plugin_versions WHERE plugin_id = $1
+        AND number <> (SELECT p.current FROM plugins p WHERE p.id = $2)
+        AND number <= (SELECT number FROM (SELECT v.number FROM plugin_versions v JOIN plugins p ON p.id = v.plugin_id
+            WHERE p.id = $3 AND v.number <> p.current ORDER BY v.number DESC LIMIT 1 OFFSET $4) AS oldest)";
     NEWEST = "SELECT MAX(number) FROM plugin_versions WHERE plugin_id = $1";
     SET_CURRENT = "UPDATE plugins SET current = $1 WHERE owner BETWEEN $2 AND $3 AND id = $4
         AND EXISTS (SELECT 1 FROM plugin_versions v WHERE v.plugin_id = plugins.id AND v.number = $5)";
@@ -67,6 +72,9 @@ statements! {
         mysql: "INSERT INTO plugin_gifts (owner, name, component) VALUES (?, ?, ?)
         ON DUPLICATE KEY UPDATE component = VALUES(component)";
 }
+
+/// Versions a plugin keeps.
+pub const MOST_VERSIONS: u32 = 100;
 
 /// How long a component that no version uses is kept: it was handed over, and its version may be about to follow.
 const UNUSED_LIFE: Duration = Duration::from_mins(10);
@@ -142,14 +150,25 @@ impl Plugins<'_> {
     }
 
     /// Adds a version, whose component must be stored, without making it current; `None` when there is no such plugin.
+    /// Above [`MOST_VERSIONS`] the oldest goes that is not current.
     pub async fn add_version(
         &self,
         plugin: &PluginId,
         version: NewVersion,
     ) -> Result<Option<PluginVersion>, StoreError> {
         let (owners, now, plugin) = (self.1.owners(), self.0.clock().now(), plugin.clone());
-        let work =
-            self.0.write(move |tx| Box::pin(async move { add_version(tx, owners, &plugin, version, now).await }));
+        let work = self.0.write(move |tx| {
+            Box::pin(async move {
+                let added = add_version(tx, owners, &plugin, version, now).await?;
+                if added.is_some() {
+                    on!(&mut *tx, |db, q| {
+                        let drop = sqlx::query(q(DROP_OLD)).bind(&plugin).bind(&plugin).bind(&plugin);
+                        drop.bind(i64::from(MOST_VERSIONS) - 1).execute(db).await?;
+                    });
+                }
+                Ok(added)
+            })
+        });
         work.await
     }
 
@@ -183,7 +202,7 @@ impl Plugins<'_> {
         work.await
     }
 
-    /// Removes a plugin with all that is its own; whether it was there. Events parked for it are due at once, and what
+    /// Removes a plugin with all that is its own; whether it was there. Events that wait for it are due at once, and what
     /// it still wanted to be sent is given up.
     pub async fn remove(&self, plugin: &PluginId) -> Result<bool, StoreError> {
         let ((low, high), now, plugin) = (self.1.owners(), self.0.clock().now(), plugin.clone());

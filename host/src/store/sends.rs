@@ -11,14 +11,14 @@ use super::plugins::logs;
 use super::pool::{Tx, on};
 use super::sql::statements;
 use super::{Store, StoreError, sessions};
-use crate::model::{Chat, Effects, LogLine, MessageId, MessageState, Millis, Scope, Sent, SessionId};
+use crate::model::{Chat, Effects, Event, LogLine, MessageId, MessageState, Millis, Scope, Sent, SessionId};
 
 statements! {
     KNOWN = "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
         WHERE session_id = $1 AND key = $2",
         mysql: "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
         WHERE session_id = ? AND `key` = ?";
-    ANSWERED = "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
+    EARLIER = "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
         JOIN sessions s ON s.id = m.session_id WHERE m.session_id = $1 AND m.key = $2 AND s.owner BETWEEN $3 AND $4",
         mysql: "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
         JOIN sessions s ON s.id = m.session_id WHERE m.session_id = ? AND m.`key` = ? AND s.owner BETWEEN ? AND ?";
@@ -73,7 +73,10 @@ pub struct NewSend<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
     /// Stored as pending: send it.
-    Fresh,
+    Fresh {
+        /// The events plugins raised, stored and to be routed.
+        raised: Vec<Event>,
+    },
     /// An earlier request with this key was accepted: give this answer.
     Replay(Sent),
     /// An earlier request with this key never got an answer, or was refused: send again, under its message id. It is
@@ -88,8 +91,9 @@ pub enum Begun {
 }
 
 impl Sends<'_> {
-    /// Stores the send before it goes out, unless its key is known. Keys live 24 h. What plugins want done is committed
-    /// with it when it is to be sent ([`Begun::Fresh`], [`Begun::Again`]).
+    /// Stores the send before it goes out, unless its key is known. Keys live 24 h; one that always comes with the same
+    /// message id does not end. What plugins want done is committed with it when it is new ([`Begun::Fresh`]); when it is
+    /// sent again, that was done the first time.
     ///
     /// A session that does not exist is an error (row not found); so is a message id that is in use
     /// ([`StoreError::Taken`]).
@@ -103,48 +107,57 @@ impl Sends<'_> {
                 if !sessions::is_visible(tx, scope, &session).await? {
                     return Err(sqlx::Error::RowNotFound.into());
                 }
-                let known = known(tx, &session, key.as_ref(), now).await?;
-                match known {
-                    None | Some(Known::Expired(_) | Known::Answer(Begun::Again(_))) => {}
-                    Some(Known::Answer(answer)) => return Ok(answer),
-                }
-                let Some(found) = wanted.look(tx, &session, now).await? else { return Ok(Begun::Conflict) };
-                let begun = on!(&mut *tx, |db, q| {
-                    if let Some(Known::Answer(Begun::Again(earlier))) = known {
-                        let again = sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(&earlier);
-                        again.execute(db).await.map(|_| Begun::Again(earlier))
-                    } else {
-                        if let Some(Known::Expired(earlier)) = known {
-                            sqlx::query(q(FREE_KEY)).bind(&session).bind(earlier).execute(&mut *db).await?;
+                let expired = match known(tx, &session, key.as_ref(), &message, now).await? {
+                    None => None,
+                    Some(Known::Expired(earlier)) => Some(earlier),
+                    Some(Known::Answer(answer)) => {
+                        if let Begun::Again(earlier) = &answer {
+                            on!(&mut *tx, |db, q| {
+                                sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(earlier).execute(db).await?;
+                            });
+                            logs::add(tx, scope.owners(), &logs).await?;
                         }
-                        let (key, digest) = key.unzip();
-                        let digest = digest.as_ref().map(|digest| &digest[..]);
-                        let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key);
-                        add.bind(digest).bind(now).bind(now).execute(db).await.map(|_| Begun::Fresh)
+                        return Ok(answer);
                     }
+                };
+                let Some(found) = wanted.look(tx, &session, now).await? else { return Ok(Begun::Conflict) };
+                let (key, digest) = key.unzip();
+                let added = on!(&mut *tx, |db, q| {
+                    if let Some(earlier) = expired {
+                        sqlx::query(q(FREE_KEY)).bind(&session).bind(earlier).execute(&mut *db).await?;
+                    }
+                    let digest = digest.as_ref().map(|digest| &digest[..]);
+                    let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key);
+                    add.bind(digest).bind(now).bind(now).execute(db).await
                 });
-                let begun = begun.map_err(|error| {
+                added.map_err(|error| {
                     StoreError::taken(error, sqlx::error::DatabaseError::is_unique_violation, "the message id")
                 })?;
-                let (_, mut lines) = wanted.put(tx, &session, found, now).await?;
+                let (raised, mut lines) = wanted.put(tx, &session, found, now).await?;
                 lines.splice(0..0, logs);
                 logs::add(tx, scope.owners(), &lines).await?;
-                Ok(begun)
+                Ok(Begun::Fresh { raised })
             })
         });
         work.await
     }
 
-    /// Whether [`Sends::begin`] would answer a request under this key without sending anything, now and later: an
-    /// earlier one was accepted, or was another request.
-    pub async fn is_answered(&self, session: &SessionId, key: &str, digest: &[u8; 32]) -> Result<bool, StoreError> {
+    /// What [`Sends::begin`] would answer a request under this key now; `None` when that would be new.
+    pub async fn earlier(
+        &self,
+        session: &SessionId,
+        key: &str,
+        digest: &[u8; 32],
+    ) -> Result<Option<Begun>, StoreError> {
         let ((low, high), now) = (self.1.owners(), self.0.clock().now());
         let known: Option<KnownRow> = on!(self.0.readers(), |db, q| {
-            let known = sqlx::query_as(q(ANSWERED)).bind(session).bind(key).bind(low).bind(high);
+            let known = sqlx::query_as(q(EARLIER)).bind(session).bind(key).bind(low).bind(high);
             known.fetch_optional(db).await?
         });
-        let answer = known.map(|known| known.judge(digest, now));
-        Ok(matches!(answer, Some(Known::Answer(Begun::Replay(_) | Begun::Mismatch))))
+        Ok(known.and_then(|known| match known.judge(digest, now) {
+            Known::Expired(_) => None,
+            Known::Answer(begun) => Some(begun),
+        }))
     }
 
     /// Moves a message on; never backwards. `code` is WhatsApp's refusal code. Unknown messages are ignored.
@@ -204,17 +217,20 @@ impl Sends<'_> {
     }
 }
 
-/// What an earlier request under this key means for one of this digest.
+/// What an earlier request under this key means for one of this digest and message id. Where both stand for the same
+/// message, the key does not expire: a message that waited for days is still sent once.
 async fn known(
     tx: &mut Tx,
     session: &SessionId,
     key: Option<&(String, [u8; 32])>,
+    message: &MessageId,
     now: Millis,
 ) -> Result<Option<Known>, StoreError> {
     let Some((key, digest)) = key else { return Ok(None) };
     let row: Option<KnownRow> =
         on!(tx, |db, q| { sqlx::query_as(q(KNOWN)).bind(session).bind(key).fetch_optional(db).await? });
-    Ok(row.map(|known| known.judge(digest, now)))
+    let same = |known: &KnownRow| known.message == *message;
+    Ok(row.map(|known| if same(&known) { Known::Answer(known.answer(digest, now)) } else { known.judge(digest, now) }))
 }
 
 /// An earlier request with the same key.
@@ -243,17 +259,22 @@ impl KnownRow {
         if now.since(self.created_at) >= KEY_LIFE {
             return Known::Expired(self.message);
         }
+        Known::Answer(self.answer(digest, now))
+    }
+
+    /// What it means while its key lives.
+    fn answer(self, digest: &[u8; 32], now: Millis) -> Begun {
         if self.digest.as_deref() != Some(digest) {
-            return Known::Answer(Begun::Mismatch);
+            return Begun::Mismatch;
         }
-        Known::Answer(match numbered(self.state) {
+        match numbered(self.state) {
             MessageState::Pending if now.since(self.begun_at) < IN_FLIGHT => Begun::InFlight,
             MessageState::Pending | MessageState::Refused => Begun::Again(self.message),
             MessageState::Sent | MessageState::Delivered | MessageState::Read => {
                 let at = self.accepted_at.unwrap_or(self.begun_at);
                 Begun::Replay(Sent { id: self.message, to: self.chat, at })
             }
-        })
+        }
     }
 }
 

@@ -140,6 +140,29 @@ async fn a_binding_is_checked_by_the_plugin_and_hides_its_secrets() -> Result<()
 }
 
 #[tokio::test]
+async fn a_chain_has_an_end() -> Result<()> {
+    let site = Site::start().await?;
+    let token = site.admin().await?;
+    let plugin = id(&install(&site, &token, "mine", &Verdict::Pass).await?)?;
+    let path = format!("/api/plugins/{plugin}/bindings");
+    let mut bound = 0;
+    let refused = loop {
+        let answer = site.post(&path, &token, json!({})).await?;
+        if answer.status != StatusCode::CREATED {
+            break answer;
+        }
+        bound += 1;
+    };
+    refused.refuses(409, "too_many");
+    assert!((31..=32).contains(&bound), "{bound}, perhaps beside forward");
+    let off = site.post(&path, &token, json!({ "enabled": false })).await?;
+    assert_eq!(off.status, StatusCode::CREATED, "what is switched off is in nobody's way: {}", off.body);
+    let binding = format!("{path}/{}", id(&off.body)?);
+    site.call(Method::PATCH, &binding, &token, Some(json!({ "enabled": true }))).await?.refuses(409, "too_many");
+    site.stop().await
+}
+
+#[tokio::test]
 async fn a_version_that_does_not_start_is_not_put_in_force() -> Result<()> {
     let site = Site::start().await?;
     let token = site.admin().await?;

@@ -84,16 +84,14 @@ async fn each_plugin_sees_what_the_one_before_changed() -> Result<()> {
 
 #[tokio::test]
 async fn a_drop_says_why_and_a_deferral_when() -> Result<()> {
-    for (verdict, expected) in [
-        (
-            Verdict::Drop("spam", Some("three links")),
-            Filtered::Drop { code: "spam".to_owned(), detail: Some("three links".to_owned()) },
-        ),
-        (Verdict::Defer(5_000), Filtered::Defer(Duration::from_secs(5))),
-    ] {
+    for verdict in [Verdict::Drop("spam", Some("three links")), Verdict::Defer(5_000)] {
         let stage = Stage::open().await?;
-        stage.install_wat("judge", Wat::new("judge").answering(&verdict), Terms::default()).await?;
+        let plugin = stage.install_wat("judge", Wat::new("judge").answering(&verdict), Terms::default()).await?;
         let mut passage = stage.plugins.passage(&stage.message("Hello!").await?, 1).await?;
+        let expected = match verdict {
+            Verdict::Defer(_) => Filtered::Defer { plugin, after: Duration::from_secs(5) },
+            _ => Filtered::Drop { code: "spam".to_owned(), detail: Some("three links".to_owned()) },
+        };
         assert_eq!(passage.filter().await, expected);
         stage.close().await;
     }
@@ -201,7 +199,7 @@ async fn what_waits_has_done_nothing() -> Result<()> {
         stage.install_wat("first", talker(&Verdict::Pass), talking()).await?;
         stage.install_wat("second", Wat::new("second").answering(&second), Terms::default()).await?;
         let mut passage = stage.plugins.passage(&stage.message("ping").await?, 1).await?;
-        assert!(matches!(passage.filter().await, Filtered::Defer(_) | Filtered::Park { .. }));
+        assert!(matches!(passage.filter().await, Filtered::Defer { .. } | Filtered::Park { .. }));
         let left = passage.finish();
         assert!(left.effects.sends.is_empty() && left.effects.events.is_empty());
         assert_eq!(left.steps.len(), 2);
@@ -232,6 +230,21 @@ async fn the_policy_decides_about_a_message_whose_plugin_fails() -> Result<()> {
         }
         stage.close().await;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn deferring_uses_up_no_tries_of_those_who_fail() -> Result<()> {
+    let stage = Stage::open().await?;
+    let busy = Wat::new("busy").answering(&Verdict::Fail(Failure::Retryable("later")));
+    let plugin = stage.install_wat("busy", busy, Terms::default()).await?;
+    let event = stage.message("ping").await?;
+    let mut failed = stage.plugins.passage(&event, 50).await?;
+    assert_eq!(failed.filter().await, ON, "the policy is open");
+    let mut deferred = stage.plugins.passage(&event, 50).await?.having_failed(1);
+    let (why, after) = ("busy: it asks to be tried again: later".to_owned(), Duration::from_secs(2));
+    assert_eq!(deferred.filter().await, Filtered::Park { plugin, why, after });
+    stage.close().await;
     Ok(())
 }
 
@@ -354,6 +367,27 @@ async fn outgoing_messages_are_filtered_where_that_is_granted() -> Result<()> {
     let (verdict, _) = stage.plugins.outgoing(&stage.session.id, to, "Hello!").await?;
     assert_eq!(verdict, OutgoingVerdict::Drop { code: "quiet".to_owned(), detail: Some("night".to_owned()) });
     stage.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_sends_is_told_to_ask_again_unless_the_policy_is_open() -> Result<()> {
+    for policy in [FailurePolicy::Open, FailurePolicy::Closed, FailurePolicy::Park] {
+        let stage = Stage::open().await?;
+        let busy = Wat::new("busy").answering(&Verdict::Fail(Failure::Retryable("later")));
+        stage.install_wat("busy", busy, Terms { grants: vec!["outgoing"], policy, ..Terms::default() }).await?;
+        let to = "6281381393739".parse()?;
+        let (verdict, left) = stage.plugins.outgoing(&stage.session.id, &to, "Hello!").await?;
+        let expected = match policy {
+            FailurePolicy::Open => OutgoingVerdict::Send { to, text: "Hello!".to_owned() },
+            FailurePolicy::Closed | FailurePolicy::Park => OutgoingVerdict::Wait {
+                why: "busy: it asks to be tried again: later".to_owned(),
+                after: Duration::from_secs(1),
+            },
+        };
+        assert_eq!((verdict, left.logs.len()), (expected, 1), "{policy:?}");
+        stage.close().await;
+    }
     Ok(())
 }
 

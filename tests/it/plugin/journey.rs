@@ -247,6 +247,30 @@ async fn a_filter_with_the_grant_judges_what_the_api_sends() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_filter_asks_for_on_a_message_going_out_is_done_at_once() -> Result<()> {
+    let scene = Scene::set().await?;
+    let script = r"
+        function onMessage(message, api) {
+            if (message.direction !== 'outgoing') return;
+            api.outbox.emit('seen', { text: message.text });
+            if (message.text === 'forbidden') return { drop: 'policy' };
+        }";
+    install(&scene.gateway, "watcher", script, json!({})).await?;
+    scene.gateway.send_text(&scene.id, scene.friend.number(), "hello").await?;
+    let body = json!({ "recipient": scene.friend.number(), "message": "forbidden" });
+    let (status, answer) = scene.gateway.post(&format!("/api/sessions/{}/send", scene.id), body).await?;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+    // Sooner than what was left behind is looked for.
+    let requests = scene.hook.wait_for(2, Duration::from_secs(20)).await?;
+    let mut seen =
+        requests.iter().map(|request| Ok(request.json()?["payload"]["text"].clone())).collect::<Result<Vec<_>>>()?;
+    seen.sort_by_key(Value::to_string);
+    assert_eq!(seen, [json!("forbidden"), json!("hello")]);
+    scene.end().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn values_that_change_under_a_call_make_it_run_again() -> Result<()> {
     let scene = Scene::set().await?;
     let script = "function onMessage(m, api) { api.kv.increment('all', 1); }";

@@ -7,7 +7,7 @@ use wagate::model::{
     Binding, FailurePolicy, Grants, Hook, Limits, LogLevel, LogLine, Plugin, PluginId, Report, Reuse, Scope, SessionId,
     UserId,
 };
-use wagate::store::plugins::{NewBinding, NewVersion};
+use wagate::store::plugins::{MOST_VERSIONS, NewBinding, NewVersion};
 use wagate::store::{Store, StoreError};
 
 use super::{Place, START, session, shop, user};
@@ -87,6 +87,49 @@ async fn versions_are_numbered_never_change_and_one_is_current() {
     assert_eq!(calls.by_name("router").await.unwrap(), Some(changed));
     assert_eq!(calls.by_name("Router").await.unwrap(), None);
     assert!(calls.add_version(&"plg_none".parse().unwrap(), version(&component)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn of_very_many_versions_the_oldest_that_does_not_run_makes_way() {
+    let place = Place::new();
+    let store = place.open().await;
+    let ann = user(&store, "ann").await;
+    let (calls, plugin) = (store.plugins(Scope::of(ann)), installed(&store, ann, "router").await);
+    let component = calls.add_component(b"router").await.unwrap();
+    let numbers = async || calls.versions(&plugin.id).await.unwrap().iter().map(|one| one.number).collect::<Vec<_>>();
+    for _ in 1..MOST_VERSIONS {
+        calls.add_version(&plugin.id, version(&component)).await.unwrap().unwrap();
+    }
+    assert_eq!(numbers().await, (1..=100).collect::<Vec<_>>());
+    for _ in 0..2 {
+        calls.add_version(&plugin.id, version(&component)).await.unwrap().unwrap();
+    }
+    assert_eq!(numbers().await, [1].into_iter().chain(4..=102).collect::<Vec<_>>(), "the first one runs");
+    assert!(calls.set_current(&plugin.id, 50).await.unwrap());
+    calls.add_version(&plugin.id, version(&component)).await.unwrap().unwrap();
+    assert_eq!(numbers().await, (4..=103).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn bindings_that_meet_on_a_session_are_counted() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, shop) = shop(&store).await;
+    let ann = scope.user().unwrap();
+    let other = session(&store, ann, "ses_other").await.id;
+    let (calls, plugin) = (store.plugins(scope), installed(&store, ann, "router").await.id);
+    let everywhere = calls.bind(binding(&plugin, None, 1)).await.unwrap().unwrap();
+    for (session, place) in [(&shop, 2), (&shop, 3), (&other, 4)] {
+        calls.bind(binding(&plugin, Some(session), place)).await.unwrap().unwrap();
+    }
+    calls.bind(NewBinding { enabled: false, ..binding(&plugin, None, 5) }).await.unwrap().unwrap();
+    let another = "bnd_new".parse().unwrap();
+    assert_eq!(calls.crowd(Some(&shop), &another).await.unwrap(), 3);
+    assert_eq!(calls.crowd(Some(&other), &another).await.unwrap(), 2);
+    assert_eq!(calls.crowd(None, &another).await.unwrap(), 3, "the fullest");
+    assert_eq!(calls.crowd(None, &everywhere.id).await.unwrap(), 2, "itself is left out");
+    let bob = store.plugins(Scope::of(user(&store, "bob").await));
+    assert_eq!(bob.crowd(None, &another).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use wagate::model::{
     Scope, SessionId, Shape, Step,
 };
 use wagate::store::Store;
-use wagate::store::events::{NewDelivery, Outcome, Routed, Routing};
+use wagate::store::events::{NewDelivery, Outcome, Past, Routed, Routing};
 use wagate::store::plugins::values;
 use wagate::store::sends::{Begun, NewSend};
 
@@ -99,6 +99,10 @@ impl Arrived {
     }
 }
 
+fn past(tries: u32, failures: u32) -> Past {
+    Past { tries, failures }
+}
+
 fn labels() -> Labels {
     Labels::from([("route".to_owned(), "billing".to_owned())])
 }
@@ -164,21 +168,23 @@ async fn a_deferred_event_is_held_until_its_time_and_then_routed() {
     let at = Arrived::new().await;
     let events = at.store.events(at.scope);
     let until = START.after(Duration::from_secs(30));
-    let deferred = Routing { outcome: Outcome::Deferred { until }, steps: vec![at.step()], ..Routing::default() };
+    let outcome = Outcome::Deferred { until, plugin: at.plugin.clone() };
+    let deferred = Routing { outcome, steps: vec![at.step()], ..Routing::default() };
     assert_eq!(at.route(deferred.clone()).await, Routed::Done { raised: Vec::new() });
     assert_eq!(at.route(deferred.clone()).await, Routed::Already, "another passage of the same number");
     assert!(events.unrouted(None, 10).await.unwrap().is_empty(), "its time comes");
     assert_eq!(events.next_held().await.unwrap(), Some(until));
     assert!(events.held(START, 10).await.unwrap().is_empty());
-    assert_eq!(events.held(until, 10).await.unwrap(), [(at.event.clone(), 1)]);
+    assert_eq!(events.held(until, 10).await.unwrap(), [(at.event.clone(), past(1, 0))]);
 
     let later = until.after(Duration::from_secs(30));
-    let again = Routing { tries: 1, outcome: Outcome::Deferred { until: later }, ..deferred };
+    let outcome = Outcome::Deferred { until: later, plugin: at.plugin.clone() };
+    let again = Routing { past: past(1, 0), outcome, ..deferred };
     assert_eq!(at.route(again).await, Routed::Done { raised: Vec::new() });
     assert!(events.held(until, 10).await.unwrap().is_empty());
-    assert_eq!(events.held(later, 10).await.unwrap(), [(at.event.clone(), 2)]);
+    assert_eq!(events.held(later, 10).await.unwrap(), [(at.event.clone(), past(2, 0))]);
 
-    assert_eq!(at.route(Routing { tries: 2, ..Routing::default() }).await, Routed::Done { raised: Vec::new() });
+    assert_eq!(at.route(Routing { past: past(2, 0), ..Routing::default() }).await, Routed::Done { raised: Vec::new() });
     let record = events.routing(&at.event.id).await.unwrap().unwrap();
     assert_eq!((record.outcome.as_str(), record.tries, record.due_at), ("forwarded", 3, None));
     assert_eq!(events.next_held().await.unwrap(), None);
@@ -186,11 +192,12 @@ async fn a_deferred_event_is_held_until_its_time_and_then_routed() {
 }
 
 #[tokio::test]
-async fn parked_events_come_back_when_their_plugin_is_released_or_removed() {
+async fn held_events_come_back_when_their_plugin_is_released_or_removed() {
     let at = Arrived::new().await;
     let other = installed(&at.store, at.scope.user().unwrap(), "other").await.id;
     let events = at.store.events(at.scope);
-    let second = events.receive(&at.session, &[message("n")]).await.unwrap().remove(0);
+    let [second, third]: [Event; 2] =
+        events.receive(&at.session, &[message("n"), message("o")]).await.unwrap().try_into().unwrap();
     let until = START.after(Duration::from_mins(5));
     let parked = |plugin: &PluginId| Routing {
         outcome: Outcome::Parked { until, plugin: plugin.clone(), why: "ran out of time".to_owned() },
@@ -198,6 +205,8 @@ async fn parked_events_come_back_when_their_plugin_is_released_or_removed() {
     };
     at.route(parked(&at.plugin)).await;
     events.route(&second.id, parked(&other)).await.unwrap();
+    let outcome = Outcome::Deferred { until, plugin: other.clone() };
+    events.route(&third.id, Routing { outcome, ..Routing::default() }).await.unwrap();
     let record = events.routing(&at.event.id).await.unwrap().unwrap();
     assert_eq!((record.outcome.as_str(), record.detail.as_deref()), ("parked", Some("ran out of time")));
     assert_eq!((record.plugin.as_ref(), record.due_at), (Some(&at.plugin), Some(until)));
@@ -206,9 +215,10 @@ async fn parked_events_come_back_when_their_plugin_is_released_or_removed() {
     let now = at.place.clock.now();
     assert_eq!(events.release_held(&at.plugin).await.unwrap(), 1);
     assert_eq!(events.release_held(&at.plugin).await.unwrap(), 0);
-    assert_eq!(events.held(now, 10).await.unwrap(), [(at.event.clone(), 1)]);
+    assert_eq!(events.held(now, 10).await.unwrap(), [(at.event.clone(), past(1, 1))]);
     assert!(at.store.plugins(at.scope).remove(&other).await.unwrap());
-    assert_eq!(events.held(now, 10).await.unwrap(), [(at.event.clone(), 1), (second, 1)]);
+    let due = [(at.event.clone(), past(1, 1)), (second, past(1, 1)), (third, past(1, 0))];
+    assert_eq!(events.held(now, 10).await.unwrap(), due);
 }
 
 #[tokio::test]
@@ -391,20 +401,38 @@ async fn effects_of_what_goes_out_are_committed_with_the_send_or_not_at_all() {
     let wrong = Effects { writes: vec![relying], ..at.effects() };
     assert_eq!(sends.begin(new(wrong.clone())).await.unwrap(), Begun::Conflict);
     assert_eq!(sends.state(&at.session, &id).await.unwrap(), None);
-    assert_eq!(sends.begin(new(at.effects())).await.unwrap(), Begun::Fresh);
+    let begun = sends.begin(new(at.effects())).await.unwrap();
+    assert!(matches!(&begun, Begun::Fresh { raised } if raised.len() == 1 && raised[0].kind() == "plugin.ticket"));
     assert_eq!(at.value("seen").await.as_deref(), Some(&b"1"[..]));
     assert_eq!(at.store.plugins(at.scope).logs(&at.plugin, 10).await.unwrap().len(), 1);
     assert_eq!(sends.begin(new(wrong.clone())).await.unwrap(), Begun::InFlight, "and nothing is done");
-    assert!(!sends.is_answered(&at.session, "order-1", &digest).await.unwrap());
+    let earlier = async |key: &str, digest: [u8; 32]| sends.earlier(&at.session, key, &digest).await.unwrap();
+    assert_eq!(earlier("order-1", digest).await, Some(Begun::InFlight));
+    assert_eq!(earlier("order-1", [8; 32]).await, Some(Begun::Mismatch));
+    assert_eq!(earlier("order-2", digest).await, None);
+
+    // Sent again: what the plugins wanted was done the first time, and is not relied on again.
+    sends.release(&at.session, &id).await.unwrap();
+    assert_eq!(sends.begin(new(wrong.clone())).await.unwrap(), Begun::Again(id.clone()));
+    sends.release(&at.session, &id).await.unwrap();
+    assert_eq!(sends.begin(new(at.effects())).await.unwrap(), Begun::Again(id.clone()));
+    assert_eq!(
+        at.store.events(at.scope).unrouted(None, 10).await.unwrap().len(),
+        2,
+        "the message, and what was raised once"
+    );
+    assert_eq!(at.store.plugins(at.scope).logs(&at.plugin, 10).await.unwrap().len(), 3, "what they said is kept");
     sends.advance(&at.session, std::slice::from_ref(&id), wagate::model::MessageState::Sent, None).await.unwrap();
-    assert!(sends.is_answered(&at.session, "order-1", &digest).await.unwrap());
-    assert!(sends.is_answered(&at.session, "order-1", &[8; 32]).await.unwrap(), "another request");
-    assert!(!sends.is_answered(&at.session, "order-2", &digest).await.unwrap());
+    assert!(matches!(earlier("order-1", digest).await, Some(Begun::Replay(_))));
 
     let plugins = at.store.plugins(at.scope);
-    assert!(!plugins.commit(&at.session, wrong, vec![at.line()]).await.unwrap());
-    assert!(plugins.commit(&at.session, Effects { sends: Vec::new(), ..at.effects() }, vec![at.line()]).await.unwrap());
-    assert_eq!(plugins.logs(&at.plugin, 10).await.unwrap().len(), 2);
+    assert_eq!(plugins.commit(&at.session, wrong, vec![at.line()]).await.unwrap(), None);
+    let effects = Effects { sends: Vec::new(), ..at.effects() };
+    assert_eq!(
+        plugins.commit(&at.session, effects, vec![at.line()]).await.unwrap().map(|raised| raised.len()),
+        Some(1)
+    );
+    assert_eq!(plugins.logs(&at.plugin, 10).await.unwrap().len(), 4);
     let raised = at.store.events(at.scope).unrouted(None, 10).await.unwrap();
     assert_eq!(raised.iter().filter(|event| event.kind() == "plugin.ticket").count(), 2);
 }

@@ -162,6 +162,7 @@ pub(in crate::http) async fn versions(
 /// Add a version of a plugin
 ///
 /// It gets the grants of the version that runs unless others are given, and runs at once unless `activate` is false.
+/// A plugin keeps 100 versions: the oldest that does not run makes way.
 #[utoipa::path(post, path = "/api/plugins/{id}/versions", operation_id = "addPluginVersion", tag = "Plugins",
     params(("id" = String, Path, description = "The plugin"),
            ("grant" = Option<Vec<String>>, Query, explode, description = "What it may do; once for each grant",
@@ -169,7 +170,7 @@ pub(in crate::http) async fn versions(
            ("activate" = Option<bool>, Query, description = "Whether it is to run at once; true when left out")),
     request_body(description = "A component, or a script as JSON", content(
         (Vec<u8> = "application/wasm"), (ScriptRequest = "application/json"))),
-    responses((status = 201, description = "Added", body = VersionBody), Body, Guarded, Named, Standing))]
+    responses((status = 201, description = "Added", body = VersionBody), Body, Guarded, Named))]
 pub(in crate::http) async fn add_version(
     State(site): Shared,
     PluginPath(id): PluginPath,
@@ -211,7 +212,7 @@ pub(in crate::http) async fn logs(
 /// Try what waits for a plugin again, now
 #[utoipa::path(post, path = "/api/plugins/{id}/release", operation_id = "releaseParked", tag = "Plugins",
     params(("id" = String, Path, description = "The plugin")),
-    responses((status = 200, description = "Parked events are due now", body = Released), Guarded, Named))]
+    responses((status = 200, description = "What waits for it is due now", body = Released), Guarded, Named))]
 pub(in crate::http) async fn release(
     State(site): Shared,
     caller: Caller,

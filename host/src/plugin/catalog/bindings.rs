@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::{Catalog, CatalogError, MOST, checks};
+use super::{Catalog, CatalogError, LONGEST_CHAIN, MOST, checks};
 use crate::model::{Binding, BindingId, Bound, FailurePolicy, Limits, Plugin, PluginId, Scope, SessionId};
 use crate::plugin::masking;
 use crate::store::plugins::NewBinding;
@@ -104,9 +104,14 @@ impl Catalog {
         })
     }
 
-    /// Lets the version that runs check the binding's configuration. One that is switched off is not asked.
+    /// Looks for room in the chain and lets the version that runs check the binding's configuration. For one that is
+    /// switched off nothing is asked.
     async fn try_out(&self, scope: Scope, plugin: &Plugin, binding: &Binding) -> Result<(), CatalogError> {
         if binding.enabled {
+            let others = self.0.store.plugins(Scope::of(plugin.owner));
+            if others.crowd(binding.session.as_ref(), &binding.id).await? >= LONGEST_CHAIN {
+                return Err(CatalogError::Crowded);
+            }
             let version = self.version(scope, &plugin.id, plugin.current).await?;
             let bound = Bound { binding: binding.clone(), plugin: plugin.clone(), version };
             self.0.plugins.try_init(&bound).await?;

@@ -1,6 +1,6 @@
 //! Why the catalog did not do what was asked, in words for whoever asked.
 
-use super::MOST;
+use super::{LONGEST_CHAIN, MOST};
 use crate::model::BindingId;
 use crate::plugin::Refusal;
 use crate::plugin::masking::NothingBehind;
@@ -24,6 +24,11 @@ pub enum CatalogError {
     /// There are as many as there may be.
     #[error("there are {MOST} {0} already, which is the limit; remove some first")]
     Full(&'static str),
+    /// The chain is as long as it may be.
+    #[error(
+        "{LONGEST_CHAIN} bindings are in force on that session already, which is the limit; remove or disable some first"
+    )]
+    Crowded,
     /// The configuration cannot be one.
     #[error("{0}")]
     Config(String),

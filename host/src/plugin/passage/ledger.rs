@@ -27,6 +27,8 @@ pub(super) struct Ledger {
     machine: Arc<Machine>,
     event: Option<EventId>,
     attempt: u32,
+    /// Attempts before this one that failed.
+    pub(super) failures: u32,
     rehearsal: bool,
     /// Where replies go: where the message came from, whatever a patch says.
     chat: Option<Chat>,
@@ -79,6 +81,7 @@ impl Ledger {
             machine,
             event,
             attempt,
+            failures: attempt.saturating_sub(1),
             rehearsal,
             chat,
             keys: HashMap::new(),
@@ -171,7 +174,7 @@ impl Ledger {
             Fault::Suspended(until) => Some(until.since(self.machine.outside.clock.now())),
             _ => None,
         };
-        fate(link, fault, self.attempt, left)
+        fate(link, fault, self.failures.saturating_add(1), left)
     }
 
     /// The chain will run again.

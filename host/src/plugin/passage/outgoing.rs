@@ -1,13 +1,14 @@
 //! A message that is to be sent, on its way through the filters that were granted `outgoing`.
 //!
 //! Somebody waits for the answer, so nothing is deferred or parked: where an incoming message would wait, this one is
-//! not sent.
+//! not sent. If the failure is likely to pass, whoever wanted to send it is told to ask again; what is to go on without
+//! the plugin goes on at once.
 
 use std::sync::Arc;
 
 use super::ledger::{Ledger, Said};
 use super::{FAILED, Fate, Judged, Left, OutgoingVerdict};
-use crate::model::{Chat, Hook, Incoming, Labels, MessageId, MessageKind, Millis, SessionId};
+use crate::model::{Chat, FailurePolicy, Hook, Incoming, Labels, MessageId, MessageKind, Millis, SessionId};
 use crate::plugin::api::v1::message_filter::Verdict;
 use crate::plugin::call::{Answer, Fault, Input};
 use crate::plugin::chains::Chain;
@@ -42,8 +43,13 @@ pub(in crate::plugin) async fn outgoing(
             Ok(Judged::Accept) => break,
             Ok(Judged::Drop { code, detail }) => Some((code, detail)),
             Ok(_) => None,
+            Err(_) if link.place.policy == FailurePolicy::Open => None,
             Err(fault) => match ledger.fate(link, &fault) {
                 Fate::On => None,
+                Fate::Again { why, after } if fault.is_passing() => {
+                    ledger.hold();
+                    return (OutgoingVerdict::Wait { why, after }, ledger.finish(labels));
+                }
                 Fate::Over(why) | Fate::Again { why, .. } => Some((FAILED.to_owned(), Some(why))),
             },
         };

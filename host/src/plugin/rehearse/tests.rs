@@ -144,7 +144,7 @@ fn ids_and_times_that_are_new_each_time_make_no_difference() {
 fn the_outcome_is_one_word_with_a_reason() {
     let dropped = rehearsal(Filtered::Drop { code: "spam".to_owned(), detail: Some("a link".to_owned()) });
     assert_eq!((dropped.outcome(), dropped.detail().as_deref()), ("dropped", Some("spam: a link")));
-    let deferred = rehearsal(Filtered::Defer(Duration::from_secs(2)));
+    let deferred = rehearsal(Filtered::Defer { plugin: PluginId::new(), after: Duration::from_secs(2) });
     assert_eq!((deferred.outcome(), deferred.detail().as_deref()), ("deferred", Some("for 2000 ms")));
     let park = Shaped::Park { plugin: PluginId::new(), why: "failed".to_owned(), after: Duration::ZERO };
     let parked = Rehearsal { deliveries: vec![(endpoint("default"), park)], ..forward() };

@@ -4,7 +4,7 @@
 
 use sqlx::FromRow;
 
-use super::{EventRow, Events};
+use super::{EventRow, Events, Past};
 use crate::model::{Event, EventId, Labels, Millis, PluginId, Step};
 use crate::store::StoreError;
 use crate::store::column::{count, parsed};
@@ -12,7 +12,7 @@ use crate::store::pool::{Tx, on};
 use crate::store::sql::statements;
 
 statements! {
-    HELD = "SELECT e.id, e.session_id, e.kind, e.payload, e.stored_at, r.tries FROM routings r JOIN events e ON e.id = r.event_id
+    HELD = "SELECT e.id, e.session_id, e.kind, e.payload, e.stored_at, r.tries, r.failures FROM routings r JOIN events e ON e.id = r.event_id
         WHERE r.due_at <= $1 AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $2 AND $3 AND s.id = r.session_id)
         ORDER BY r.due_at, e.seq LIMIT $4";
     NEXT_HELD = "SELECT r.due_at FROM routings r WHERE r.due_at IS NOT NULL
@@ -41,23 +41,24 @@ pub struct RoutingRow {
     pub tries: u32,
     /// When it is run again, while it is held.
     pub due_at: Option<Millis>,
-    /// The plugin it is parked for.
+    /// The plugin it waits, or waited, for.
     pub plugin: Option<PluginId>,
     /// When it was run last.
     pub at: Millis,
 }
 
 impl Events<'_> {
-    /// Held events whose time has come, longest due first, each with how often it was run through its chain.
+    /// Held events whose time has come, longest due first, each with what it has been through.
     ///
     /// Asking takes nothing: an event comes up again until its next passage is committed.
-    pub async fn held(&self, now: Millis, limit: u32) -> Result<Vec<(Event, u32)>, StoreError> {
+    pub async fn held(&self, now: Millis, limit: u32) -> Result<Vec<(Event, Past)>, StoreError> {
         let (low, high) = self.1.owners();
         let rows: Vec<HeldRow> = on!(self.0.readers(), |db, q| {
             let held = sqlx::query_as(q(HELD)).bind(now).bind(low).bind(high).bind(i64::from(limit));
             held.fetch_all(db).await?
         });
-        let readable = |HeldRow { event, tries }| Some((event.readable()?, count(tries)));
+        let past = |tries, failures| Past { tries: count(tries), failures: count(failures) };
+        let readable = |HeldRow { event, tries, failures }| Some((event.readable()?, past(tries, failures)));
         Ok(rows.into_iter().filter_map(readable).collect())
     }
 
@@ -70,7 +71,7 @@ impl Events<'_> {
         Ok(due)
     }
 
-    /// Makes the events that are parked for this plugin due now; answers how many there were.
+    /// Makes the events that wait for this plugin, parked or deferred, due now; answers how many there were.
     pub async fn release_held(&self, plugin: &PluginId) -> Result<u64, StoreError> {
         let ((low, high), now, plugin) = (self.1.owners(), self.0.clock().now(), plugin.clone());
         let work = self.0.write(move |tx| Box::pin(async move { release(tx, (low, high), &plugin, now).await }));
@@ -87,7 +88,7 @@ impl Events<'_> {
     }
 }
 
-/// Makes the events that are parked for this plugin due now.
+/// Makes the events that wait for this plugin due now.
 pub(in crate::store) async fn release(
     tx: &mut Tx,
     (low, high): (i64, i64),
@@ -106,6 +107,7 @@ struct HeldRow {
     #[sqlx(flatten)]
     event: EventRow,
     tries: i64,
+    failures: i64,
 }
 
 #[derive(FromRow)]

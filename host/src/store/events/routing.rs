@@ -3,7 +3,7 @@
 //! Verdict, deliveries, what plugins keep, messages and events they asked for, and their log lines are committed together
 //! or not at all. An event that is deferred or parked stays unrouted and is held: its row in `routings` says until when.
 //!
-//! Invariant: a passage is committed once. It names how often its event was run before ([`Routing::tries`]), and of two
+//! Invariant: a passage is committed once. It names how often its event was run before ([`Past::tries`]), and of two
 //! that name the same number one finds the event changed.
 
 use super::Events;
@@ -31,23 +31,32 @@ statements! {
             body, body_bytes, content_type, headers, path_suffix, created_at)
         SELECT $1, e.session_id, e.id, n.id, 'waiting', $2, 0, 0, $3, $4, $5, $6, $7, $8
         FROM events e JOIN endpoints n ON n.session_id = e.session_id AND n.enabled WHERE e.id = $9 AND n.id = $10";
-    RECORD = "INSERT INTO routings (event_id, session_id, outcome, code, detail, steps, labels, tries, due_at, plugin_id, at)
-        SELECT e.id, e.session_id, $1, $2, $3, $4, $5, $6, $7, $8, $9 FROM events e WHERE e.id = $10
+    RECORD = "INSERT INTO routings (event_id, session_id, outcome, code, detail, steps, labels, tries, failures, due_at, plugin_id, at)
+        SELECT e.id, e.session_id, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM events e WHERE e.id = $11
         ON CONFLICT (event_id) DO UPDATE SET outcome = excluded.outcome, code = excluded.code, detail = excluded.detail,
-            steps = excluded.steps, labels = excluded.labels, tries = excluded.tries, due_at = excluded.due_at,
-            plugin_id = excluded.plugin_id, at = excluded.at",
-        mysql: "INSERT INTO routings (event_id, session_id, outcome, code, detail, steps, labels, tries, due_at, plugin_id, at)
-        SELECT e.id, e.session_id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM events e WHERE e.id = ?
+            steps = excluded.steps, labels = excluded.labels, tries = excluded.tries, failures = excluded.failures,
+            due_at = excluded.due_at, plugin_id = excluded.plugin_id, at = excluded.at",
+        mysql: "INSERT INTO routings (event_id, session_id, outcome, code, detail, steps, labels, tries, failures, due_at, plugin_id, at)
+        SELECT e.id, e.session_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM events e WHERE e.id = ?
         ON DUPLICATE KEY UPDATE outcome = VALUES(outcome), code = VALUES(code), detail = VALUES(detail),
-            steps = VALUES(steps), labels = VALUES(labels), tries = VALUES(tries), due_at = VALUES(due_at),
-            plugin_id = VALUES(plugin_id), at = VALUES(at)";
+            steps = VALUES(steps), labels = VALUES(labels), tries = VALUES(tries), failures = VALUES(failures),
+            due_at = VALUES(due_at), plugin_id = VALUES(plugin_id), at = VALUES(at)";
+}
+
+/// What an event has been through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// How often it was run through its chain.
+    pub tries: u32,
+    /// In how many of these runs a plugin failed, so that it was parked.
+    pub failures: u32,
 }
 
 /// What is to be committed for an event. By default that of a first passage that left nothing behind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routing {
-    /// How often the event was run through its chain before: 0, or what [`Events::held`] answered.
-    pub tries: u32,
+    /// What the event has been through before: nothing, or what [`Events::held`] answered.
+    pub past: Past,
     /// What shall become of it.
     pub outcome: Outcome,
     /// The steps of its chains.
@@ -77,8 +86,10 @@ pub enum Outcome {
     },
     /// A plugin wants to see it again.
     Deferred {
-        /// From then on.
+        /// From then on, or sooner when something about the plugin changes.
         until: Millis,
+        /// The plugin.
+        plugin: PluginId,
     },
     /// A plugin failed on it, and it waits until that works.
     Parked {
@@ -136,7 +147,7 @@ impl Events<'_> {
     /// that is gone, and values above a plugin's quota, which its log then says.
     pub async fn route(&self, event: &EventId, routing: Routing) -> Result<Routed, StoreError> {
         let ((low, high), now, event) = (self.1.owners(), self.0.clock().now(), event.clone());
-        let Plan { tries, record, deliveries, wanted, logs } = Plan::of(&event, routing)?;
+        let Plan { past, record, deliveries, wanted, logs } = Plan::of(&event, routing)?;
         let work = self.0.write(move |tx| {
             Box::pin(async move {
                 // Everything that may turn this back comes before the first write.
@@ -145,7 +156,7 @@ impl Events<'_> {
                 } else {
                     let open: Option<SessionId> = on!(&mut *tx, |db, q| {
                         let open = sqlx::query_scalar(q(OPEN)).bind(low).bind(high).bind(&event);
-                        open.bind(i64::from(tries)).fetch_optional(db).await?
+                        open.bind(i64::from(past.tries)).fetch_optional(db).await?
                     });
                     let Some(session) = open else { return Ok(Routed::Already) };
                     let Some(found) = wanted.look(tx, &session, now).await? else { return Ok(Routed::Conflict) };
@@ -153,7 +164,8 @@ impl Events<'_> {
                 };
                 let held = record.as_ref().is_some_and(|record| record.due_at.is_some());
                 let marked = on!(&mut *tx, |db, q| {
-                    let mark = sqlx::query(q(MARK)).bind((!held).then_some(now)).bind(&event).bind(i64::from(tries));
+                    let mark = sqlx::query(q(MARK)).bind((!held).then_some(now)).bind(&event);
+                    let mark = mark.bind(i64::from(past.tries));
                     mark.bind(low).bind(high).execute(db).await?.rows_affected()
                 });
                 if marked == 0 {
@@ -179,7 +191,7 @@ impl Events<'_> {
 
 /// A routing with everything encoded, so that the writer has only statements left to run.
 struct Plan {
-    tries: u32,
+    past: Past,
     record: Option<Record>,
     deliveries: Vec<(EndpointId, ShapeRow)>,
     wanted: Wanted,
@@ -193,31 +205,37 @@ struct Record {
     detail: Option<String>,
     steps: String,
     labels: String,
-    tries: u32,
+    past: Past,
     due_at: Option<Millis>,
     plugin: Option<PluginId>,
 }
 
 impl Plan {
     fn of(origin: &EventId, routing: Routing) -> Result<Self, StoreError> {
-        let Routing { tries, outcome, steps, labels, effects, logs, deliveries } = routing;
+        let Routing { past, outcome, steps, labels, effects, logs, deliveries } = routing;
         // A first passage that met no plugin leaves no record: that is what having none says.
-        let plain = tries == 0 && steps.is_empty() && outcome == Outcome::Forwarded;
-        let record = (!plain).then(|| Record::of(outcome, &steps, &labels, tries.saturating_add(1))).transpose()?;
+        let plain = past.tries == 0 && steps.is_empty() && outcome == Outcome::Forwarded;
+        let record = (!plain).then(|| Record::of(outcome, &steps, &labels, past)).transpose()?;
         let shaped = |NewDelivery { endpoint, shape }| ShapeRow::of(shape).map(|shape| (endpoint, shape));
         let deliveries = deliveries.into_iter().map(shaped).collect::<Result<_, _>>()?;
-        Ok(Self { tries, record, deliveries, wanted: Wanted::of(Some(origin.clone()), tries, effects)?, logs })
+        let wanted = Wanted::of(Some(origin.clone()), past.tries, effects)?;
+        Ok(Self { past, record, deliveries, wanted, logs })
     }
 }
 
 impl Record {
-    fn of(outcome: Outcome, steps: &[Step], labels: &Labels, tries: u32) -> Result<Self, StoreError> {
+    /// `past` is without this passage.
+    fn of(outcome: Outcome, steps: &[Step], labels: &Labels, past: Past) -> Result<Self, StoreError> {
         let (steps, labels) = (json(steps)?, json(labels)?);
-        let bare = Self { outcome: "", code: None, detail: None, steps, labels, tries, due_at: None, plugin: None };
+        let failed = u32::from(matches!(outcome, Outcome::Parked { .. }));
+        let past = Past { tries: past.tries.saturating_add(1), failures: past.failures.saturating_add(failed) };
+        let bare = Self { outcome: "", code: None, detail: None, steps, labels, past, due_at: None, plugin: None };
         Ok(match outcome {
             Outcome::Forwarded => Self { outcome: "forwarded", ..bare },
             Outcome::Dropped { code, detail } => Self { outcome: "dropped", code: Some(code), detail, ..bare },
-            Outcome::Deferred { until } => Self { outcome: "deferred", due_at: Some(until), ..bare },
+            Outcome::Deferred { until, plugin } => {
+                Self { outcome: "deferred", due_at: Some(until), plugin: Some(plugin), ..bare }
+            }
             Outcome::Parked { until, plugin, why } => {
                 Self { outcome: "parked", due_at: Some(until), plugin: Some(plugin), detail: Some(why), ..bare }
             }
@@ -225,11 +243,11 @@ impl Record {
     }
 
     async fn write(self, tx: &mut Tx, event: &EventId, now: Millis) -> Result<(), StoreError> {
-        let Self { outcome, code, detail, steps, labels, tries, due_at, plugin } = self;
+        let Self { outcome, code, detail, steps, labels, past, due_at, plugin } = self;
         on!(tx, |db, q| {
             let record = sqlx::query(q(RECORD)).bind(outcome).bind(code).bind(detail).bind(steps).bind(labels);
-            let record = record.bind(i64::from(tries)).bind(due_at).bind(plugin).bind(now).bind(event);
-            record.execute(db).await?;
+            let record = record.bind(i64::from(past.tries)).bind(i64::from(past.failures)).bind(due_at);
+            record.bind(plugin).bind(now).bind(event).execute(db).await?;
         });
         Ok(())
     }

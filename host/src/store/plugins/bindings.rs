@@ -40,6 +40,9 @@ statements! {
     REVISION = "SELECT revision FROM plugin_bindings WHERE id = $1";
     UNBIND = "DELETE FROM plugin_bindings WHERE id = $1
         AND EXISTS (SELECT 1 FROM plugins p WHERE p.owner BETWEEN $2 AND $3 AND p.id = plugin_bindings.plugin_id)";
+    /// Bindings in force, by session; those to all sessions under null.
+    CROWD = "SELECT b.session_id, COUNT(*) FROM plugin_bindings b JOIN plugins p ON p.id = b.plugin_id
+        WHERE p.owner BETWEEN $1 AND $2 AND b.enabled AND b.id <> $3 GROUP BY b.session_id";
     CHAIN = "SELECT b.id AS binding_id, b.plugin_id, b.session_id, b.position, b.config, b.limits, b.policy,
             b.enabled AS runs, b.revision, p.owner, p.name, p.current, p.enabled, p.created_at,
             v.number, v.component, v.script, v.grants, v.report, v.created_at AS installed_at
@@ -142,6 +145,18 @@ impl Plugins<'_> {
             })
         });
         work.await
+    }
+
+    /// How many other bindings in force a binding to `session` meets there; one to all sessions (`None`) on the fullest.
+    pub async fn crowd(&self, session: Option<&SessionId>, binding: &BindingId) -> Result<u64, StoreError> {
+        let (low, high) = self.1.owners();
+        let counts: Vec<(Option<SessionId>, i64)> = on!(self.0.readers(), |db, q| {
+            sqlx::query_as(q(CROWD)).bind(low).bind(high).bind(binding).fetch_all(db).await?
+        });
+        let everywhere: i64 = counts.iter().filter(|(at, _)| at.is_none()).map(|(_, count)| *count).sum();
+        let meets = |at: &SessionId| session.is_none_or(|session| session == at);
+        let there = counts.iter().filter(|(at, _)| at.as_ref().is_some_and(meets)).map(|(_, count)| *count).max();
+        Ok((everywhere + there.unwrap_or(0)).unsigned_abs())
     }
 
     /// What runs on a session, in order: enabled bindings of its owner's enabled plugins, to it or to all sessions.

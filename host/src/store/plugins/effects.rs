@@ -24,24 +24,30 @@ statements! {
 
 impl Plugins<'_> {
     /// Commits what calls wanted that judged no event, on a message of `session` that does not go out for instance.
-    /// `false`, and nothing is done, when a value that one relied on was changed meanwhile. Left out is what belongs to
-    /// a plugin that is gone, and everything when the session is.
-    pub async fn commit(&self, session: &SessionId, effects: Effects, logs: Vec<LogLine>) -> Result<bool, StoreError> {
+    /// Answers the events they raised, stored and to be routed; `None`, and nothing is done, when a value that one
+    /// relied on was changed meanwhile. Left out is what belongs to a plugin that is gone, and everything when the
+    /// session is.
+    pub async fn commit(
+        &self,
+        session: &SessionId,
+        effects: Effects,
+        logs: Vec<LogLine>,
+    ) -> Result<Option<Vec<Event>>, StoreError> {
         let (scope, session, now) = (self.1, session.clone(), self.0.clock().now());
         let wanted = Wanted::of(None, 0, effects)?;
         if wanted.is_empty() && logs.is_empty() {
-            return Ok(true);
+            return Ok(Some(Vec::new()));
         }
         let work = self.0.write(move |tx| {
             Box::pin(async move {
                 if !sessions::is_visible(tx, scope, &session).await? {
-                    return Ok(true);
+                    return Ok(Some(Vec::new()));
                 }
-                let Some(found) = wanted.look(tx, &session, now).await? else { return Ok(false) };
-                let (_, mut lines) = wanted.put(tx, &session, found, now).await?;
+                let Some(found) = wanted.look(tx, &session, now).await? else { return Ok(None) };
+                let (raised, mut lines) = wanted.put(tx, &session, found, now).await?;
                 lines.splice(0..0, logs);
                 logs::add(tx, scope.owners(), &lines).await?;
-                Ok(true)
+                Ok(Some(raised))
             })
         });
         work.await

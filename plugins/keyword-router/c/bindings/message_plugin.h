@@ -433,10 +433,11 @@ typedef struct exports_wagate_plugin_message_filter_verdict_t {
 #define EXPORTS_WAGATE_PLUGIN_MESSAGE_FILTER_VERDICT_MODIFY 1
 // Unchanged, and no further plugin is asked.
 #define EXPORTS_WAGATE_PLUGIN_MESSAGE_FILTER_VERDICT_ACCEPT 2
-// Not to be forwarded (or sent). It stays stored, with the reason.
+// Not to be forwarded (or sent). An incoming message stays stored, with the reason; of an outgoing one nothing is
+// kept, and whoever wanted to send it is told the reason.
 #define EXPORTS_WAGATE_PLUGIN_MESSAGE_FILTER_VERDICT_DROP 3
-// Not now: run the whole chain again after this many milliseconds (at most an hour). Later messages of the chat
-// are not held back. Outgoing messages cannot be deferred.
+// Not now: run the whole chain again after this many milliseconds (at least a second, at most an hour). Later
+// messages of the chat are not held back. Outgoing messages cannot be deferred.
 #define EXPORTS_WAGATE_PLUGIN_MESSAGE_FILTER_VERDICT_DEFER 4
 
 typedef struct {

@@ -87,7 +87,8 @@ pub(super) async fn deferral() -> Result<()> {
     let case = fails("patient", Wat::new("patient").answering(&Verdict::Defer(u32::MAX)), "");
     let bound = scene.install(&case).await?;
     let (filtered, left) = scene.filter(scene.chain(&bound, FailurePolicy::Open).await?).await;
-    assert_eq!(filtered, Filtered::Defer(Duration::from_hours(1)));
+    let hour = Duration::from_hours(1);
+    assert!(matches!(&filtered, Filtered::Defer { after, .. } if *after == hour), "{filtered:?}");
     assert_eq!(super::asked(&left.effects), 0);
     scene.still_serves("a deferral").await?;
     scene.close().await;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::http::Shared;
 use crate::http::caller::Caller;
-use crate::http::docs::answers::{Body, Guarded, Named};
+use crate::http::docs::answers::{Body, Guarded, Named, Standing};
 use crate::http::error::ApiError;
 use crate::http::extract::{BindingPath, Json, PluginPath};
 use crate::http::routes::Done;
@@ -125,11 +125,12 @@ pub(in crate::http) async fn list(
 
 /// Bind a plugin to a session, or to all of yours
 ///
-/// The plugin's own `init` checks the configuration first.
+/// The plugin's own `init` checks the configuration first. A plugin has at most 100 bindings, and at most 32 that are
+/// enabled meet on one session; one more is 409 with the code `too_many`.
 #[utoipa::path(post, path = "/api/plugins/{id}/bindings", operation_id = "bindPlugin", tag = "Plugins",
     params(("id" = String, Path, description = "The plugin")),
     request_body = BindingRequest,
-    responses((status = 201, description = "Bound", body = BindingBody), Body, Guarded, Named))]
+    responses((status = 201, description = "Bound", body = BindingBody), Body, Guarded, Named, Standing))]
 pub(in crate::http) async fn bind(
     State(site): Shared,
     caller: Caller,
@@ -143,11 +144,12 @@ pub(in crate::http) async fn bind(
 
 /// Change a binding
 ///
-/// The plugin's own `init` checks the configuration first.
+/// The plugin's own `init` checks the configuration first. At most 32 enabled bindings meet on one session; one more is
+/// 409 with the code `too_many`.
 #[utoipa::path(patch, path = "/api/plugins/{id}/bindings/{binding}", operation_id = "changeBinding", tag = "Plugins",
     params(("id" = String, Path, description = "The plugin"), ("binding" = String, Path, description = "The binding")),
     request_body = BindingRequest,
-    responses((status = 200, description = "Changed", body = BindingBody), Body, Guarded, Named))]
+    responses((status = 200, description = "Changed", body = BindingBody), Body, Guarded, Named, Standing))]
 pub(in crate::http) async fn change(
     State(site): Shared,
     caller: Caller,
