@@ -70,6 +70,8 @@ pub(super) struct Call {
     pub(super) rehearsal: bool,
     /// Where a reply goes.
     pub(super) chat: Option<Chat>,
+    /// It works on an event that a plugin raised.
+    pub(super) raised: bool,
     pub(super) keys: Keyspace,
     pub(super) sends: Vec<QueuedSend>,
     pub(super) events: Vec<PluginEvent>,
@@ -131,6 +133,7 @@ impl Call {
             deadline: Instant::now(),
             rehearsal: false,
             chat: None,
+            raised: false,
             keys: Keyspace::default(),
             sends: Vec::new(),
             events: Vec::new(),

@@ -97,6 +97,8 @@ impl Ledger {
         call.id = self.call_id();
         call.rehearsal = self.rehearsal;
         call.chat.clone_from(&self.chat);
+        // Only what a plugin raised came from no chat.
+        call.raised = self.chat.is_none();
         if !self.keys.is_empty() {
             call.keys = self.keys.remove(&link.place.plugin).unwrap_or_default();
         }
