@@ -20,7 +20,7 @@ use super::code::{Code, causes};
 use super::meter::Lane;
 use super::patch::PatchError;
 use super::state::{Call, State};
-use crate::model::Millis;
+use crate::model::{Hook, Millis};
 
 /// Bytes a guest may hand over in one piece: a body of 1 MiB, and its headers.
 const HANDED_OVER: usize = 2 << 20;
@@ -223,7 +223,7 @@ impl Running {
         {
             self.filter = Some(filter.load(&mut self.store, instance)?);
         }
-        let Some(filter) = &self.filter else { return Ok(Verdict::Pass) };
+        let filter = self.filter.as_ref().ok_or(Stopped::Lacks(Hook::MessageFilter))?;
         Ok(filter.call_on_message(&mut self.store, context, message).await??)
     }
 
@@ -239,7 +239,7 @@ impl Running {
         {
             self.transform = Some(transform.load(&mut self.store, instance)?);
         }
-        let Some(transform) = &self.transform else { return Ok(Outcome::Pass) };
+        let transform = self.transform.as_ref().ok_or(Stopped::Lacks(Hook::WebhookTransform))?;
         Ok(transform.call_transform(&mut self.store, context, delivery).await??)
     }
 
@@ -250,6 +250,7 @@ impl Running {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Stopped::Said(error))) => Err(error.into()),
             Ok(Err(Stopped::Broke(error))) => Err(fault(&error, state)),
+            Ok(Err(Stopped::Lacks(hook))) => Err(Fault::Unloadable(format!("{} lacks its function", hook.name()))),
             Err(_elapsed) => Err(Fault::Wall(state.call.place.limits.wall_ms)),
         }
     }
@@ -257,6 +258,7 @@ impl Running {
 
 /// How a call can end early: by the plugin's own word, or not.
 enum Stopped {
+    Lacks(Hook),
     Said(PluginError),
     Broke(wasmtime::Error),
 }
