@@ -17,7 +17,7 @@ use super::api::v1::types::{CallContext, Message, PluginError};
 use super::api::v1::webhook_transform::{self, Delivery, Outcome};
 use super::capability::log::cut;
 use super::code::{Code, causes};
-use super::meter::Lane;
+use super::meter::{Lane, seated};
 use super::patch::PatchError;
 use super::state::{Call, State};
 use crate::model::{Hook, Millis};
@@ -149,7 +149,7 @@ impl Running {
 
     /// Asks a hook, of a fresh instance after `init`.
     pub(super) async fn ask(&mut self, code: &Code, context: &CallContext, input: Input<'_>) -> Result<Answer, Fault> {
-        let limit = self.arm();
+        let (limit, seat) = (self.arm(), self.state().meter.seat());
         let asked = async {
             let instance = self.begin(code).await?;
             match input {
@@ -159,7 +159,7 @@ impl Running {
                 }
             }
         };
-        let answer = tokio::time::timeout(limit, asked).await;
+        let answer = tokio::time::timeout(limit, seated(seat, asked)).await;
         self.judge(answer)
     }
 
