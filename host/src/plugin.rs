@@ -31,6 +31,7 @@ mod patch;
 mod pool;
 mod refusal;
 pub mod rehearse;
+mod spoken;
 mod state;
 mod ticker;
 

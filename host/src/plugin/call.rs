@@ -135,6 +135,7 @@ impl Running {
     /// Ends the call, of an instance that stays warm.
     pub(super) fn put_down(&mut self, idle: Call) -> Call {
         self.store.data_mut().meter.rest();
+        self.state().hush();
         std::mem::replace(&mut self.store.data_mut().call, idle)
     }
 
