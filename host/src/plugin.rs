@@ -60,6 +60,7 @@ struct Shared {
     config: PluginConfig,
     machine: Arc<Machine>,
     chains: Arc<Chains>,
+    tasks: Tasks,
 }
 
 /// Why plugins cannot be run on this machine.
@@ -91,7 +92,7 @@ impl Plugins {
         let machine = Arc::new(Machine::start(&config, outside)?);
         let chains = Arc::new(Chains::default());
         tasks.spawn("plugin sweep", chains::sweeping(Arc::clone(&chains), clock, tasks.stopping()));
-        Ok(Self(Arc::new(Shared { config, machine, chains })))
+        Ok(Self(Arc::new(Shared { config, machine, chains, tasks: tasks.clone() })))
     }
 
     /// A passage of this event through the chain of its session. `attempt` is 1 for the first.

@@ -1,7 +1,8 @@
 //! The catalog: what is installed, in which versions, and where it is bound. Everything is looked at and tried before it
 //! is stored, so that a plugin that cannot run is refused while somebody is there to read why.
 //!
-//! Invariant: after every change the chains are read anew and what waits for the plugin is due at once.
+//! Invariant: after every change the chains are read anew and what waits for the plugin is due at once, also when whoever
+//! asked for it did not wait for the answer.
 
 mod bindings;
 mod checks;
@@ -12,6 +13,7 @@ mod stage;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use self::bindings::fresh;
 pub use self::bindings::{Draft, POSITION, configuration};
@@ -206,20 +208,22 @@ impl Catalog {
             self.activate(scope, &plugin, &version).await?;
         }
         if let Some(enabled) = enabled {
-            self.0.store.plugins(scope).set_enabled(id, enabled).await?;
-            self.changed(scope, id).await?;
+            let (store, plugin) = (self.0.store.clone(), id.clone());
+            let switch =
+                async move { Ok::<_, CatalogError>(store.plugins(scope).set_enabled(&plugin, enabled).await?) };
+            self.commit(scope, id, switch).await?;
         }
         self.get(scope, id).await
     }
 
     /// Removes a plugin with its versions, bindings, values and logs.
     pub async fn remove(&self, scope: Scope, id: &PluginId) -> Result<(), CatalogError> {
-        if !self.0.store.plugins(scope).remove(id).await? {
-            return Err(CatalogError::Missing("plugin"));
-        }
-        self.0.plugins.forget();
-        (self.0.released)();
-        Ok(())
+        let (store, plugin) = (self.0.store.clone(), id.clone());
+        let remove = async move {
+            let removed = store.plugins(scope).remove(&plugin).await?;
+            if removed { Ok(()) } else { Err(CatalogError::Missing("plugin")) }
+        };
+        self.commit(scope, id, remove).await
     }
 
     /// Makes what waits for a plugin due now; answers how many events those are.
@@ -274,8 +278,30 @@ impl Catalog {
                 return Err(CatalogError::Unfit { version, binding, refusal });
             }
         }
-        self.0.store.plugins(scope).set_current(&plugin.id, version.number).await?;
-        self.changed(scope, &plugin.id).await
+        let (store, id, number) = (self.0.store.clone(), plugin.id.clone(), version.number);
+        let switch = async move { Ok::<_, CatalogError>(store.plugins(scope).set_current(&id, number).await?) };
+        self.commit(scope, &plugin.id, switch).await?;
+        Ok(())
+    }
+
+    /// Makes a change and tells the chains, in a task that goes on when whoever asked for the change leaves meanwhile.
+    async fn commit<T, F>(&self, scope: Scope, id: &PluginId, change: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, CatalogError>> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel::<Result<T, CatalogError>>();
+        let (catalog, id) = (self.clone(), id.clone());
+        self.0.plugins.0.tasks.spawn("plugin change", async move {
+            let changed = async {
+                let done = change.await?;
+                catalog.changed(scope, &id).await?;
+                Ok::<_, CatalogError>(done)
+            };
+            let _nobody_waits = tell.send(changed.await);
+        });
+        let unfinished = Refusal::Unavailable("the change was not finished".to_owned());
+        told.await.unwrap_or_else(|_panicked| Err(unfinished.into()))
     }
 
     async fn changed(&self, scope: Scope, id: &PluginId) -> Result<(), CatalogError> {
