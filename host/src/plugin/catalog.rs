@@ -139,17 +139,18 @@ impl Catalog {
     }
 
     /// Installs a plugin with its first version; without a name it gets the one it gives itself. It runs nowhere until
-    /// it is bound.
+    /// it is bound. What a component imports must be granted, unless that is accepted.
     pub async fn install(
         &self,
         owner: UserId,
         name: Option<&str>,
         source: &Source,
         grants: Grants,
+        accept_ungranted: bool,
     ) -> Result<Entry, CatalogError> {
         let scope = Scope::of(owner);
         let name = name.map(checks::name).transpose()?;
-        let report = self.check(source).await?;
+        let report = self.admitted(source, &grants, accept_ungranted).await?;
         let name = name.map_or_else(|| checks::name(&report.name), Ok)?;
         let store = self.0.store.plugins(scope);
         if store.by_name(&name).await?.is_some() {
@@ -175,6 +176,7 @@ impl Catalog {
         id: &PluginId,
         source: &Source,
         grants: Option<Grants>,
+        accept_ungranted: bool,
         activate: bool,
     ) -> Result<PluginVersion, CatalogError> {
         let plugin = self.plugin(scope, id).await?;
@@ -184,7 +186,7 @@ impl Catalog {
         }
         let present = versions.iter().find(|version| version.number == plugin.current);
         let grants = grants.or_else(|| present.map(|version| version.grants.clone())).unwrap_or_default();
-        let report = self.check(source).await?;
+        let report = self.admitted(source, &grants, accept_ungranted).await?;
         let version = self.new_version(source, grants, report).await?;
         let added = self.0.store.plugins(scope).add_version(id, version).await?;
         let version = added.ok_or(CatalogError::Missing("plugin"))?;
@@ -260,6 +262,16 @@ impl Catalog {
         let bindings = store.bindings(&plugin.id).await?;
         let health = self.0.plugins.health(&plugin.id);
         Ok(Some(Entry { plugin, version, bindings, health }))
+    }
+
+    /// Looks at what is to be installed, and at what it imports.
+    async fn admitted(&self, source: &Source, grants: &Grants, accept_ungranted: bool) -> Result<Report, CatalogError> {
+        let report = self.check(source).await?;
+        // The component that runs scripts imports everything.
+        if !accept_ungranted && source.script().is_none() {
+            checks::imports(&report, grants)?;
+        }
+        Ok(report)
     }
 
     async fn new_version(&self, source: &Source, grants: Grants, report: Report) -> Result<NewVersion, StoreError> {
