@@ -10,6 +10,7 @@ use crate::http::routes::plugins::answer::{LogBody, StepBody};
 use crate::model::{Effects, Endpoint, Labels, PluginId, Shape, Step};
 use crate::plugin::rehearse::{Change, Differing, Rehearsal};
 use crate::plugin::{Filtered, Left, Shaped};
+use crate::webhook::below;
 
 /// What would have happened. Nothing of it has.
 #[derive(Serialize, ToSchema)]
@@ -244,8 +245,7 @@ impl From<(Endpoint, Shaped)> for ShapedBody {
         match shaped {
             Shaped::Send(Shape { body, content_type, headers, path_suffix }) => {
                 let (body, body_base64) = text_or_base64(body.into());
-                let mut url = endpoint.url.url().clone();
-                url.set_path(&format!("{}{path_suffix}", url.path()));
+                let url = below(endpoint.url.url(), &path_suffix);
                 Self {
                     url: Some(url.into()),
                     content_type: Some(content_type),
