@@ -231,6 +231,16 @@ async fn a_replay_shows_where_another_version_would_decide_otherwise() -> Result
     site.post(&path, &token, json!({ "last": 1_001 })).await?.refuses(400, "invalid_field");
     let trace = site.get(&format!("/api/events/{}/trace", stored[0].id), &token).await?;
     assert_eq!((&trace.body["event"]["message"]["text"], &trace.body["routing"]), (&json!("one"), &json!(null)));
+    site.session(&token, "elsewhere").await?;
+    let bindings = format!("/api/plugins/{plugin}/bindings");
+    let bound = id(&site.get(&bindings, &token).await?.body[0])?;
+    let to_s = json!({ "session_id": "s" });
+    site.call(Method::PATCH, &format!("{bindings}/{bound}"), &token, Some(to_s)).await?;
+    events.receive(&"elsewhere".parse()?, &[message("four")]).await?;
+    let bound = site.post(&path, &token, json!({ "version": 2 })).await?;
+    assert_eq!(bound.body["events"], json!(3), "it is not bound elsewhere: {}", bound.body);
+    let asked = site.post(&path, &token, json!({ "version": 2, "session_id": "elsewhere" })).await?;
+    assert_eq!(asked.body["events"], json!(1), "{}", asked.body);
     site.stop().await
 }
 

@@ -60,7 +60,14 @@ impl Catalog {
         Ok(bound.or(first).unwrap_or_else(SessionId::new))
     }
 
-    /// Where the plugin would run on the session, or as if it were bound there, with the wishes over it.
+    /// Whether a plugin's bindings let it run on the session; one that is bound nowhere is tried on all.
+    pub fn covers(bindings: &[Binding], session: &SessionId) -> bool {
+        let mut enabled = bindings.iter().filter(|binding| binding.enabled).peekable();
+        enabled.peek().is_none() || enabled.any(|binding| is_on(binding, session))
+    }
+
+    /// Where the plugin would run on the session, or as if it were bound there as it is bound first, with the wishes
+    /// over it.
     async fn wished(
         &self,
         scope: Scope,
@@ -69,9 +76,10 @@ impl Catalog {
         wish: &Wish,
     ) -> Result<Vec<Binding>, CatalogError> {
         let mut bindings = self.0.store.plugins(scope).bindings(&plugin.id).await?;
-        bindings.retain(|binding| binding.enabled && binding.session.as_ref().is_none_or(|bound| bound == session));
+        let first = bindings.first().cloned();
+        bindings.retain(|binding| binding.enabled && is_on(binding, session));
         if bindings.is_empty() {
-            bindings.push(fresh(plugin));
+            bindings.push(first.unwrap_or_else(|| fresh(plugin)));
         }
         let over = |mut binding: Binding| {
             if let Some(config) = &wish.config {
@@ -85,6 +93,10 @@ impl Catalog {
         };
         bindings.into_iter().map(over).collect()
     }
+}
+
+fn is_on(binding: &Binding, session: &SessionId) -> bool {
+    binding.session.as_ref().is_none_or(|bound| bound == session)
 }
 
 /// An endpoint that does not exist.

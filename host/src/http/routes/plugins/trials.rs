@@ -19,7 +19,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::{Json, PluginPath};
 use crate::http::{Shared, Site};
 use crate::model::{Event, EventId, Limits, PluginId, SessionId};
-use crate::plugin::catalog::Wish;
+use crate::plugin::catalog::{Catalog, Wish};
 use crate::plugin::rehearse::{Sample, rehearse, replay as run};
 
 /// Events replayed when nothing is said, and at most.
@@ -71,7 +71,7 @@ pub(in crate::http) struct ReplayRequest {
     #[serde(default)]
     #[schema(example = 100, minimum = 1, maximum = 1_000)]
     last: Option<u32>,
-    /// Only those of this session.
+    /// Only those of this session; those of the sessions it is bound to, when left out.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     session_id: Option<SessionId>,
@@ -131,6 +131,10 @@ pub(in crate::http) async fn replay(
     let mut events = site.parts.store.events(caller.scope).recent(request.session_id.as_ref(), last).await?;
     // What the account wrote itself meets no plugin.
     events.retain(|event| event.message().is_some_and(|message| !message.from_me));
+    if request.session_id.is_none() {
+        let bindings = catalog.bindings(caller.scope, &id).await?;
+        events.retain(|event| Catalog::covers(&bindings, &event.session));
+    }
     let wish = Wish { version: request.version, config: request.config, ..Wish::default() };
     let mut stages = BTreeMap::new();
     for event in &events {
