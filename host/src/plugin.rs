@@ -104,9 +104,18 @@ impl Plugins {
     /// A passage through this chain. In a rehearsal no request leaves, and neither health nor breakers are touched;
     /// whether the rest is done is up to the caller.
     pub fn passage_through(&self, chain: &[Bound], event: &Event, attempt: u32, rehearsal: bool) -> Passage {
+        Passage::new(Arc::clone(&self.0.machine), self.links(chain), event, attempt, rehearsal)
+    }
+
+    /// A rehearsal through links that serve several of them.
+    fn rehearsal(&self, links: &Chain, event: &Event) -> Passage {
+        Passage::new(Arc::clone(&self.0.machine), Arc::clone(links), event, 1, true)
+    }
+
+    /// Links beside those that are kept.
+    fn links(&self, chain: &[Bound]) -> Chain {
         let (machine, now) = (&self.0.machine, self.0.machine.outside.clock.now());
-        let links = chain.iter().map(|bound| Arc::new(Link::new(bound, machine.share, None, now)));
-        Passage::new(Arc::clone(machine), links.collect(), event, attempt, rehearsal)
+        chain.iter().map(|bound| Arc::new(Link::new(bound, machine.share, None, now))).collect()
     }
 
     /// Asks the filters that were granted `outgoing` about a message that is to be sent.

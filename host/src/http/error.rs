@@ -231,6 +231,7 @@ impl From<CatalogError> for ApiError {
             CatalogError::NoVersion(_) => Self::new(StatusCode::NOT_FOUND, "no_such_version", message),
             CatalogError::Name => Self::bad_request("invalid_name", message),
             CatalogError::NameTaken(_) => Self::conflict("name_taken", message),
+            CatalogError::Replaying => Self::conflict("replay_under_way", message),
             CatalogError::Full(_) => Self::conflict("too_many", message),
             CatalogError::Config(_) | CatalogError::Masked(_) => Self::bad_request("invalid_config", message),
             CatalogError::Limits { .. } => Self::bad_request("invalid_limits", message),
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn statuses_hold() {
-        let table: [(ApiError, u16, &str); 12] = [
+        let table: [(ApiError, u16, &str); 13] = [
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),
             (SessionError::AlreadyLinked.into(), 409, "already_linked"),
@@ -263,6 +264,7 @@ mod tests {
             (AuthError::Credentials.into(), 401, "invalid_credentials"),
             (AuthError::Unrecognised.into(), 401, "invalid_token"),
             (CatalogError::Missing("plugin").into(), 404, "not_found"),
+            (CatalogError::Replaying.into(), 409, "replay_under_way"),
             (Refusal::NotWasm.into(), 400, "not_wasm"),
             (Refusal::TooLarge { size: 2, limit: 1 }.into(), 413, "component_too_large"),
             (Refusal::Unavailable("x".to_owned()).into(), 503, "plugin_unavailable"),

@@ -10,7 +10,8 @@ mod error;
 mod gift;
 mod stage;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -20,7 +21,7 @@ pub use self::bindings::{Draft, POSITION, configuration};
 pub use self::checks::ungranted;
 pub use self::error::CatalogError;
 use self::gift::Gifts;
-pub use self::stage::Wish;
+pub use self::stage::{Replaying, Wish};
 use super::{Health, Plugins, Refusal, builtin};
 use crate::model::{Binding, Bound, Grants, Plugin, PluginId, PluginVersion, Report, Scope, UserId};
 use crate::store::plugins::NewVersion;
@@ -37,6 +38,8 @@ struct Inner {
     plugins: Plugins,
     store: Store,
     gifts: Gifts,
+    /// Users with a replay under way.
+    replaying: Mutex<HashSet<UserId>>,
     released: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -81,7 +84,8 @@ impl Source {
 impl Catalog {
     /// A catalog of these plugins. `released` is called when events that waited for a plugin have become due.
     pub fn new(plugins: Plugins, store: Store, released: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Inner { plugins, store, gifts: Gifts::default(), released: Box::new(released) }))
+        let (gifts, replaying, released) = (Gifts::default(), Mutex::default(), Box::new(released));
+        Self(Arc::new(Inner { plugins, store, gifts, replaying, released }))
     }
 
     /// The plugins it is the catalog of.

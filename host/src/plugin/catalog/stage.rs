@@ -1,10 +1,12 @@
 //! What a rehearsal needs: the chains to run and the endpoints to shape for.
 
+use std::sync::PoisonError;
+
 use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{Catalog, CatalogError, checks, configuration, fresh};
-use crate::model::{Binding, Bound, Endpoint, EndpointId, Limits, Plugin, PluginId, Scope, SessionId};
+use crate::model::{Binding, Bound, Endpoint, EndpointId, Limits, Plugin, PluginId, Scope, SessionId, UserId};
 use crate::plugin::masking;
 use crate::plugin::rehearse::{Stages, Trial, staged};
 
@@ -19,6 +21,19 @@ pub struct Wish {
     pub limits: Option<Limits>,
     /// Whether it stands alone, without the rest of the session's chain.
     pub alone: bool,
+}
+
+/// A user's replay, while it is under way.
+#[derive(Debug)]
+pub struct Replaying {
+    catalog: Catalog,
+    owner: UserId,
+}
+
+impl Drop for Replaying {
+    fn drop(&mut self) {
+        self.catalog.0.replaying.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.owner);
+    }
 }
 
 /// Where webhooks of a session without endpoints would go.
@@ -58,6 +73,12 @@ impl Catalog {
         let bound = self.bindings(scope, id).await?.into_iter().find_map(|binding| binding.session);
         let first = self.0.store.sessions(scope).list().await?.into_iter().next().map(|session| session.id);
         Ok(bound.or(first).unwrap_or_else(SessionId::new))
+    }
+
+    /// Begins a replay for the user, who may have one at a time.
+    pub fn begin_replay(&self, owner: UserId) -> Result<Replaying, CatalogError> {
+        let first = self.0.replaying.lock().unwrap_or_else(PoisonError::into_inner).insert(owner);
+        if first { Ok(Replaying { catalog: self.clone(), owner }) } else { Err(CatalogError::Replaying) }
     }
 
     /// Whether a plugin's bindings let it run on the session; one that is bound nowhere is tried on all.

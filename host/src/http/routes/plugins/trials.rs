@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use self::answer::{DifferingBody, DryRun, ReplayBody};
 use super::bindings::LimitsBody;
 use crate::http::caller::Caller;
-use crate::http::docs::answers::{Body, Guarded, Named};
+use crate::http::docs::answers::{Body, Guarded, Named, Standing};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, PluginPath};
 use crate::http::{Shared, Site};
@@ -107,12 +107,12 @@ pub(in crate::http) async fn dry_run(
 /// Replay the last messages through a version of a plugin
 ///
 /// Each is run through the session's chain as it is and as it would be, both on values as they are now; shown is where
-/// the two differ. Nothing is stored, sent or raised, and requests to other services are not made.
+/// the two differ. Nothing is stored, sent or raised, and requests to other services are not made. One at a time.
 #[utoipa::path(post, path = "/api/plugins/{id}/replay", operation_id = "replayThroughPlugin", tag = "Plugins",
     params(("id" = String, Path, description = "The plugin")),
     request_body = ReplayRequest,
     responses((status = 200, description = "What would have gone another way", body = ReplayBody), Body, Guarded,
-              Named))]
+              Named, Standing))]
 pub(in crate::http) async fn replay(
     State(site): Shared,
     caller: Caller,
@@ -128,6 +128,7 @@ pub(in crate::http) async fn replay(
     if let Some(session) = &request.session_id {
         site.parts.store.sessions(caller.scope).get(session).await?.ok_or_else(ApiError::no_session)?;
     }
+    let _alone = catalog.begin_replay(caller.user.id)?;
     let mut events = site.parts.store.events(caller.scope).recent(request.session_id.as_ref(), last).await?;
     // What the account wrote itself meets no plugin.
     events.retain(|event| event.message().is_some_and(|message| !message.from_me));

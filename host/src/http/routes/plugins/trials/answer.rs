@@ -160,7 +160,7 @@ pub(in crate::http) struct ReplayBody {
     /// Those that came out the same.
     #[schema(example = 97)]
     pub(super) same: usize,
-    /// Whether all were run; false when there was no time for the rest.
+    /// Whether all were run; false when there was no time or room for the rest.
     pub(super) complete: bool,
     /// Those that came out differently, newest first. `from` is the chain as it is, `to` the one to be tried.
     pub(super) differing: Vec<DifferingBody>,
@@ -174,7 +174,7 @@ pub(in crate::http) struct DifferingBody {
     event_id: String,
     /// When it was stored, milliseconds since 1970.
     occurred_at: i64,
-    /// Where the outcomes differ.
+    /// Where the outcomes differ, the first 200 places. Of a value of more than 4 KiB the beginning of its JSON is shown.
     changes: Vec<ChangeBody>,
 }
 
