@@ -1,8 +1,8 @@
 //! The catalog: what is installed, in which versions, and where it is bound. Everything is looked at and tried before it
 //! is stored, so that a plugin that cannot run is refused while somebody is there to read why.
 //!
-//! Invariant: after every change the chains are read anew and what waits for the plugin is due at once, also when whoever
-//! asked for it did not wait for the answer.
+//! Invariant: after every change the chains are read anew and what waits for the plugin is due at once, also when
+//! whoever asked for it did not wait for the answer.
 
 mod bindings;
 mod checks;

@@ -2,8 +2,8 @@
 //!
 //! A compiler is large and its input hostile: the child has its own limits on memory, time and output, and dies with
 //! them. Its output goes straight into the cache, under the component's digest and the engine's fingerprint, with a
-//! digest of the code beside it. What does not fit is compiled again; nothing is ever taken from outside. The cache has a
-//! budget: what was not taken from it for the longest time goes first.
+//! digest of the code beside it. What does not fit is compiled again; nothing is ever taken from outside. The cache has
+//! a budget: what was not taken from it for the longest time goes first.
 
 mod child;
 

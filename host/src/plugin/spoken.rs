@@ -1,5 +1,5 @@
-//! What an instance writes to standard output and error. The beginning is kept for the account of a failure, the rest is
-//! swallowed: nobody fails because they talk much.
+//! What an instance writes to standard output and error. The beginning is kept for the account of a failure, the rest
+//! is swallowed: nobody fails because they talk much.
 
 use std::io;
 use std::pin::Pin;
