@@ -26,6 +26,7 @@ use super::PluginError;
 use super::capability::log::cut;
 use super::refusal::Refusal;
 use crate::config::PluginConfig;
+use crate::model::Clock;
 
 /// The hidden command of the child.
 pub(super) const COMMAND: &str = "plugin-compiler";
@@ -194,9 +195,10 @@ fn sweep(folder: &Path, fingerprint: &str) -> io::Result<()> {
 }
 
 /// Makes a file as young as one that was just written.
-#[expect(clippy::disallowed_methods, reason = "the system dates files by its own clock")]
 fn renew(file: &Path) -> io::Result<()> {
-    File::open(file)?.set_modified(SystemTime::now())
+    // The system dates files by its own clock.
+    let now = u64::try_from(Clock::System.now().0).unwrap_or_default();
+    File::open(file)?.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(now))
 }
 
 /// Removes the oldest code until so many bytes fit into the budget. Whoever has mapped it keeps it.
