@@ -31,6 +31,7 @@ mod patch;
 mod pool;
 mod refusal;
 pub mod rehearse;
+mod spoken;
 mod state;
 mod ticker;
 
@@ -59,6 +60,7 @@ struct Shared {
     config: PluginConfig,
     machine: Arc<Machine>,
     chains: Arc<Chains>,
+    tasks: Tasks,
 }
 
 /// Why plugins cannot be run on this machine.
@@ -90,7 +92,7 @@ impl Plugins {
         let machine = Arc::new(Machine::start(&config, outside)?);
         let chains = Arc::new(Chains::default());
         tasks.spawn("plugin sweep", chains::sweeping(Arc::clone(&chains), clock, tasks.stopping()));
-        Ok(Self(Arc::new(Shared { config, machine, chains })))
+        Ok(Self(Arc::new(Shared { config, machine, chains, tasks: tasks.clone() })))
     }
 
     /// A passage of this event through the chain of its session. `attempt` is 1 for the first.
@@ -102,9 +104,18 @@ impl Plugins {
     /// A passage through this chain. In a rehearsal no request leaves, and neither health nor breakers are touched;
     /// whether the rest is done is up to the caller.
     pub fn passage_through(&self, chain: &[Bound], event: &Event, attempt: u32, rehearsal: bool) -> Passage {
+        Passage::new(Arc::clone(&self.0.machine), self.links(chain), event, attempt, rehearsal)
+    }
+
+    /// A rehearsal through links that serve several of them.
+    fn rehearsal(&self, links: &Chain, event: &Event) -> Passage {
+        Passage::new(Arc::clone(&self.0.machine), Arc::clone(links), event, 1, true)
+    }
+
+    /// Links beside those that are kept.
+    fn links(&self, chain: &[Bound]) -> Chain {
         let (machine, now) = (&self.0.machine, self.0.machine.outside.clock.now());
-        let links = chain.iter().map(|bound| Arc::new(Link::new(bound, machine.share, None, now)));
-        Passage::new(Arc::clone(machine), links.collect(), event, attempt, rehearsal)
+        chain.iter().map(|bound| Arc::new(Link::new(bound, machine.share, None, now))).collect()
     }
 
     /// Asks the filters that were granted `outgoing` about a message that is to be sent.

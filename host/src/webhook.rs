@@ -28,6 +28,7 @@ use crate::egress::Egress;
 use crate::model::{Clock, Delivery, Scope};
 use crate::store::deliveries::{Deliveries, Settlement};
 use crate::store::{Store, StoreError};
+pub use attempt::below;
 use attempt::{Due, Settled};
 
 /// The longest the deliverer goes without looking for due rows.

@@ -11,6 +11,11 @@ fn filter(verdict: &Verdict<'_>) -> Result<Vec<u8>> {
     Wat::new("small").wants(&["log"]).answering(verdict).build()
 }
 
+/// A filter that could keep values and answer.
+fn keeper() -> Result<Vec<u8>> {
+    Wat::new("keeper").capability("kv.get").capability("outbox.reply").answering(&Verdict::Pass).build()
+}
+
 /// A filter that refuses any configuration.
 fn picky() -> Result<Vec<u8>> {
     Wat::new("picky").answering(&Verdict::Pass).refusing(&Failure::Config("no good")).build()

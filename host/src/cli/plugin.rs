@@ -48,6 +48,9 @@ pub(super) enum Command {
         /// What it may do; once for each grant: log, kv, outbox.reply, outbox.send, outbox.emit, outgoing, <http:HOST>.
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<String>,
+        /// Install a component that imports more than it is granted; that is denied when it runs.
+        #[arg(long)]
+        accept_ungranted: bool,
         #[command(flatten)]
         place: Place,
         /// Install it without binding it anywhere.
@@ -63,6 +66,9 @@ pub(super) enum Command {
         /// What it may do; what the present version may when left out.
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<String>,
+        /// Take a component that imports more than it is granted; that is denied when it runs.
+        #[arg(long)]
+        accept_ungranted: bool,
         /// Keep running the present version.
         #[arg(long)]
         inactive: bool,

@@ -17,6 +17,8 @@ pub(super) struct Breaker {
     in_a_row: u32,
     suspensions: u32,
     until: Option<Millis>,
+    /// Whether a probe is under way.
+    probing: bool,
 }
 
 impl Breaker {
@@ -27,6 +29,7 @@ impl Breaker {
             Some(_) => {
                 // The probe. Others wait for what becomes of it, at most one pause.
                 self.until = Some(now.after(pause(self.suspensions)));
+                self.probing = true;
                 Ok(())
             }
             None => Ok(()),
@@ -38,8 +41,12 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// A call failed.
+    /// A call failed. While suspended only the probe counts: the others were let through before.
     pub(super) fn failed(&mut self, now: Millis) {
+        if self.until.is_some() && !self.probing {
+            return;
+        }
+        self.probing = false;
         self.in_a_row = self.in_a_row.saturating_add(1);
         if self.in_a_row >= PATIENCE {
             self.suspensions = self.suspensions.saturating_add(1);
@@ -99,6 +106,17 @@ mod tests {
         assert_eq!(breaker.admit(after(3)), Ok(()));
         breaker.succeeded();
         assert_eq!((breaker.admit(after(3)), breaker.in_a_row()), (Ok(()), 0));
+    }
+
+    #[test]
+    fn calls_that_were_under_way_suspend_once() {
+        let mut breaker = Breaker::default();
+        (0..64).for_each(|_| assert_eq!(breaker.admit(after(0)), Ok(())));
+        (0..64).for_each(|_| breaker.failed(after(0)));
+        assert_eq!((breaker.in_a_row(), breaker.until()), (5, Some(after(1))));
+        assert_eq!(breaker.admit(after(1)), Ok(()));
+        (0..2).for_each(|_| breaker.failed(after(1)));
+        assert_eq!(breaker.until(), Some(after(3)), "the probe counts once");
     }
 
     #[test]

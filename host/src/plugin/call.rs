@@ -17,10 +17,10 @@ use super::api::v1::types::{CallContext, Message, PluginError};
 use super::api::v1::webhook_transform::{self, Delivery, Outcome};
 use super::capability::log::cut;
 use super::code::{Code, causes};
-use super::meter::Lane;
+use super::meter::{Lane, seated};
 use super::patch::PatchError;
 use super::state::{Call, State};
-use crate::model::Millis;
+use crate::model::{Hook, Millis};
 
 /// Bytes a guest may hand over in one piece: a body of 1 MiB, and its headers.
 const HANDED_OVER: usize = 2 << 20;
@@ -135,6 +135,7 @@ impl Running {
     /// Ends the call, of an instance that stays warm.
     pub(super) fn put_down(&mut self, idle: Call) -> Call {
         self.store.data_mut().meter.rest();
+        self.state().hush();
         std::mem::replace(&mut self.store.data_mut().call, idle)
     }
 
@@ -149,7 +150,7 @@ impl Running {
 
     /// Asks a hook, of a fresh instance after `init`.
     pub(super) async fn ask(&mut self, code: &Code, context: &CallContext, input: Input<'_>) -> Result<Answer, Fault> {
-        let limit = self.arm();
+        let (limit, seat) = (self.arm(), self.state().meter.seat());
         let asked = async {
             let instance = self.begin(code).await?;
             match input {
@@ -159,7 +160,7 @@ impl Running {
                 }
             }
         };
-        let answer = tokio::time::timeout(limit, asked).await;
+        let answer = tokio::time::timeout(limit, seated(seat, asked)).await;
         self.judge(answer)
     }
 
@@ -223,7 +224,7 @@ impl Running {
         {
             self.filter = Some(filter.load(&mut self.store, instance)?);
         }
-        let Some(filter) = &self.filter else { return Ok(Verdict::Pass) };
+        let filter = self.filter.as_ref().ok_or(Stopped::Lacks(Hook::MessageFilter))?;
         Ok(filter.call_on_message(&mut self.store, context, message).await??)
     }
 
@@ -239,7 +240,7 @@ impl Running {
         {
             self.transform = Some(transform.load(&mut self.store, instance)?);
         }
-        let Some(transform) = &self.transform else { return Ok(Outcome::Pass) };
+        let transform = self.transform.as_ref().ok_or(Stopped::Lacks(Hook::WebhookTransform))?;
         Ok(transform.call_transform(&mut self.store, context, delivery).await??)
     }
 
@@ -250,6 +251,7 @@ impl Running {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Stopped::Said(error))) => Err(error.into()),
             Ok(Err(Stopped::Broke(error))) => Err(fault(&error, state)),
+            Ok(Err(Stopped::Lacks(hook))) => Err(Fault::Unloadable(format!("{} lacks its function", hook.name()))),
             Err(_elapsed) => Err(Fault::Wall(state.call.place.limits.wall_ms)),
         }
     }
@@ -257,6 +259,7 @@ impl Running {
 
 /// How a call can end early: by the plugin's own word, or not.
 enum Stopped {
+    Lacks(Hook),
     Said(PluginError),
     Broke(wasmtime::Error),
 }

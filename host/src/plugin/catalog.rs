@@ -1,7 +1,8 @@
 //! The catalog: what is installed, in which versions, and where it is bound. Everything is looked at and tried before it
 //! is stored, so that a plugin that cannot run is refused while somebody is there to read why.
 //!
-//! Invariant: after every change the chains are read anew and what waits for the plugin is due at once.
+//! Invariant: after every change the chains are read anew and what waits for the plugin is due at once, also when
+//! whoever asked for it did not wait for the answer.
 
 mod bindings;
 mod checks;
@@ -9,16 +10,18 @@ mod error;
 mod gift;
 mod stage;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use self::bindings::fresh;
 pub use self::bindings::{Draft, POSITION, configuration};
 pub use self::checks::ungranted;
 pub use self::error::CatalogError;
 use self::gift::Gifts;
-pub use self::stage::Wish;
+pub use self::stage::{Replaying, Wish};
 use super::{Health, Plugins, Refusal, builtin};
 use crate::model::{Binding, Bound, Grants, Plugin, PluginId, PluginVersion, Report, Scope, UserId};
 use crate::store::plugins::NewVersion;
@@ -38,6 +41,8 @@ struct Inner {
     plugins: Plugins,
     store: Store,
     gifts: Gifts,
+    /// Users with a replay under way.
+    replaying: Mutex<HashSet<UserId>>,
     released: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -82,7 +87,8 @@ impl Source {
 impl Catalog {
     /// A catalog of these plugins. `released` is called when events that waited for a plugin have become due.
     pub fn new(plugins: Plugins, store: Store, released: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Inner { plugins, store, gifts: Gifts::default(), released: Box::new(released) }))
+        let (gifts, replaying, released) = (Gifts::default(), Mutex::default(), Box::new(released));
+        Self(Arc::new(Inner { plugins, store, gifts, replaying, released }))
     }
 
     /// The plugins it is the catalog of.
@@ -140,17 +146,18 @@ impl Catalog {
     }
 
     /// Installs a plugin with its first version; without a name it gets the one it gives itself. It runs nowhere until
-    /// it is bound.
+    /// it is bound. What a component imports must be granted, unless that is accepted.
     pub async fn install(
         &self,
         owner: UserId,
         name: Option<&str>,
         source: &Source,
         grants: Grants,
+        accept_ungranted: bool,
     ) -> Result<Entry, CatalogError> {
         let scope = Scope::of(owner);
         let name = name.map(checks::name).transpose()?;
-        let report = self.check(source).await?;
+        let report = self.admitted(source, &grants, accept_ungranted).await?;
         let name = name.map_or_else(|| checks::name(&report.name), Ok)?;
         let store = self.0.store.plugins(scope);
         if store.by_name(&name).await?.is_some() {
@@ -176,13 +183,14 @@ impl Catalog {
         id: &PluginId,
         source: &Source,
         grants: Option<Grants>,
+        accept_ungranted: bool,
         activate: bool,
     ) -> Result<PluginVersion, CatalogError> {
         let plugin = self.plugin(scope, id).await?;
         let versions = self.0.store.plugins(scope).versions(id).await?;
         let present = versions.iter().find(|version| version.number == plugin.current);
         let grants = grants.or_else(|| present.map(|version| version.grants.clone())).unwrap_or_default();
-        let report = self.check(source).await?;
+        let report = self.admitted(source, &grants, accept_ungranted).await?;
         let version = self.new_version(source, grants, report).await?;
         let added = self.0.store.plugins(scope).add_version(id, version).await?;
         let version = added.ok_or(CatalogError::Missing("plugin"))?;
@@ -206,20 +214,22 @@ impl Catalog {
             self.activate(scope, &plugin, &version).await?;
         }
         if let Some(enabled) = enabled {
-            self.0.store.plugins(scope).set_enabled(id, enabled).await?;
-            self.changed(scope, id).await?;
+            let (store, plugin) = (self.0.store.clone(), id.clone());
+            let switch =
+                async move { Ok::<_, CatalogError>(store.plugins(scope).set_enabled(&plugin, enabled).await?) };
+            self.commit(scope, id, switch).await?;
         }
         self.get(scope, id).await
     }
 
     /// Removes a plugin with its versions, bindings, values and logs.
     pub async fn remove(&self, scope: Scope, id: &PluginId) -> Result<(), CatalogError> {
-        if !self.0.store.plugins(scope).remove(id).await? {
-            return Err(CatalogError::Missing("plugin"));
-        }
-        self.0.plugins.forget();
-        (self.0.released)();
-        Ok(())
+        let (store, plugin) = (self.0.store.clone(), id.clone());
+        let remove = async move {
+            let removed = store.plugins(scope).remove(&plugin).await?;
+            if removed { Ok(()) } else { Err(CatalogError::Missing("plugin")) }
+        };
+        self.commit(scope, id, remove).await
     }
 
     /// Makes what waits for a plugin due now; answers how many events those are.
@@ -258,6 +268,16 @@ impl Catalog {
         Ok(Some(Entry { plugin, version, bindings, health }))
     }
 
+    /// Looks at what is to be installed, and at what it imports.
+    async fn admitted(&self, source: &Source, grants: &Grants, accept_ungranted: bool) -> Result<Report, CatalogError> {
+        let report = self.check(source).await?;
+        // The component that runs scripts imports everything.
+        if !accept_ungranted && source.script().is_none() {
+            checks::imports(&report, grants)?;
+        }
+        Ok(report)
+    }
+
     async fn new_version(&self, source: &Source, grants: Grants, report: Report) -> Result<NewVersion, StoreError> {
         // The gateway's own scope: components belong to nobody.
         let component = self.0.store.plugins(Scope::gateway()).add_component(source.bytes()).await?;
@@ -274,8 +294,30 @@ impl Catalog {
                 return Err(CatalogError::Unfit { version, binding, refusal });
             }
         }
-        self.0.store.plugins(scope).set_current(&plugin.id, version.number).await?;
-        self.changed(scope, &plugin.id).await
+        let (store, id, number) = (self.0.store.clone(), plugin.id.clone(), version.number);
+        let switch = async move { Ok::<_, CatalogError>(store.plugins(scope).set_current(&id, number).await?) };
+        self.commit(scope, &plugin.id, switch).await?;
+        Ok(())
+    }
+
+    /// Makes a change and tells the chains, in a task that goes on when whoever asked for the change leaves meanwhile.
+    async fn commit<T, F>(&self, scope: Scope, id: &PluginId, change: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, CatalogError>> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel::<Result<T, CatalogError>>();
+        let (catalog, id) = (self.clone(), id.clone());
+        self.0.plugins.0.tasks.spawn("plugin change", async move {
+            let changed = async {
+                let done = change.await?;
+                catalog.changed(scope, &id).await?;
+                Ok::<_, CatalogError>(done)
+            };
+            let _nobody_waits = tell.send(changed.await);
+        });
+        let unfinished = Refusal::Unavailable("the change was not finished".to_owned());
+        told.await.unwrap_or_else(|_panicked| Err(unfinished.into()))
     }
 
     async fn changed(&self, scope: Scope, id: &PluginId) -> Result<(), CatalogError> {

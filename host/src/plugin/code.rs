@@ -7,6 +7,7 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use super::api::v1::{self, lifecycle, message_filter, webhook_transform};
 use super::refusal::Refusal;
 use super::state::State;
+use crate::model::Hook;
 
 /// A linked component. Made once for all versions and bindings that share it.
 pub(super) struct Code {
@@ -43,6 +44,18 @@ impl Code {
         let filter = message_filter::GuestIndices::new(&instance).ok();
         let transform = webhook_transform::GuestIndices::new(&instance).ok();
         Ok(Self { instance, lifecycle, filter, transform })
+    }
+
+    /// Whether it has these hooks' functions, and not only their names.
+    pub(super) fn offers(&self, hooks: &[Hook]) -> Result<(), Refusal> {
+        let lacks = |hook: &&Hook| match hook {
+            Hook::MessageFilter => self.filter.is_none(),
+            Hook::WebhookTransform => self.transform.is_none(),
+        };
+        match hooks.iter().find(lacks) {
+            Some(hook) => Err(Refusal::Unfit(format!("{} lacks its function", hook.name()))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A compiler is large and its input hostile: the child has its own limits on memory, time and output, and dies with
 //! them. Its output goes straight into the cache, under the component's digest and the engine's fingerprint, with a
-//! digest of the code beside it. What does not fit is compiled again; nothing is ever taken from outside.
+//! digest of the code beside it. What does not fit is compiled again; nothing is ever taken from outside. The cache has
+//! a budget: what was not taken from it for the longest time goes first.
 
 mod child;
 
@@ -12,12 +13,12 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use child::{compile, confine};
 
@@ -25,11 +26,14 @@ use super::PluginError;
 use super::capability::log::cut;
 use super::refusal::Refusal;
 use crate::config::PluginConfig;
+use crate::model::Clock;
 
 /// The hidden command of the child.
 pub(super) const COMMAND: &str = "plugin-compiler";
 /// Time a compilation may take; its processor time is limited by the child itself.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Bytes of compiled code in the cache.
+const BUDGET: u64 = 4 * child::OUTPUT;
 /// Kept of what the child says about a failure.
 const COMPLAINT: u64 = 4 << 10;
 /// What ends a child that uses too much: no more memory, processor time, output.
@@ -65,13 +69,26 @@ impl Compiler {
         let known = fs::read_to_string(seal(&code)).ok()?;
         let ours = fs::symlink_metadata(&code).ok().filter(|meta| meta.is_file() && meta.mode() & 0o777 == 0o600)?;
         let same_user = fs::metadata(&self.folder).is_ok_and(|folder| folder.uid() == ours.uid());
-        (same_user && digest(&code).ok()? == known).then_some(code)
+        let sound = same_user && digest(&code).ok()? == known;
+        if sound {
+            let _as_old_as_before = renew(&code);
+        }
+        sound.then_some(code)
+    }
+
+    /// Waits for the turn to compile. Meanwhile others may have compiled the same.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.turn.acquire().await.map_err(|closed| Refusal::Unavailable(closed.to_string()))
     }
 
     /// Compiles a component into the cache. Answers where, and how long it took.
-    pub(super) async fn compile(&self, sha256: &str, component: &[u8]) -> Result<(PathBuf, Duration), Refusal> {
+    pub(super) async fn compile(
+        &self,
+        _turn: &SemaphorePermit<'_>,
+        sha256: &str,
+        component: &[u8],
+    ) -> Result<(PathBuf, Duration), Refusal> {
         let unavailable = |error: io::Error| Refusal::Unavailable(format!("the compiler cannot be run: {error}"));
-        let _turn = self.turn.acquire().await.map_err(|closed| Refusal::Unavailable(closed.to_string()))?;
         let started = Instant::now();
         let code = self.place(sha256);
         let part = Part(code.with_extension("part"));
@@ -80,8 +97,9 @@ impl Compiler {
         tokio::time::timeout(PATIENCE, run(child, component))
             .await
             .map_err(|_elapsed| Refusal::TooCostly(format!("{} s", PATIENCE.as_secs())))??;
-        let (from, to) = (part.0.clone(), code.clone());
+        let (folder, from, to) = (self.folder.clone(), part.0.clone(), code.clone());
         let kept = tokio::task::spawn_blocking(move || {
+            make_room(&folder, fs::metadata(&from)?.len(), BUDGET)?;
             fs::write(seal(&to), digest(&from)?)?;
             fs::rename(&from, &to)
         });
@@ -176,6 +194,36 @@ fn sweep(folder: &Path, fingerprint: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a file as young as one that was just written.
+fn renew(file: &Path) -> io::Result<()> {
+    // The system dates files by its own clock.
+    let now = u64::try_from(Clock::System.now().0).unwrap_or_default();
+    File::open(file)?.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(now))
+}
+
+/// Removes the oldest code until so many bytes fit into the budget. Whoever has mapped it keeps it.
+fn make_room(folder: &Path, bytes: u64, budget: u64) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
+            let meta = entry.metadata()?;
+            kept.push((meta.modified()?, meta.len(), entry.path()));
+        }
+    }
+    kept.sort();
+    let mut used = kept.iter().fold(bytes, |used, (_, size, _)| used.saturating_add(*size));
+    for (_, size, code) in kept {
+        if used <= budget {
+            break;
+        }
+        fs::remove_file(&code)?;
+        let _unsealed = fs::remove_file(seal(&code));
+        used = used.saturating_sub(size);
+    }
+    Ok(())
+}
+
 /// Where the digest of compiled code lies.
 fn seal(code: &Path) -> PathBuf {
     code.with_extension("sum")
@@ -264,9 +312,26 @@ mod tests {
     #[tokio::test]
     async fn a_compiler_that_is_missing_is_no_fault_of_the_component() {
         let folder = tempfile::tempdir().unwrap();
-        let refused = compiler(folder.path()).compile("a", b"").await.unwrap_err();
+        let compiler = compiler(folder.path());
+        let refused = compiler.compile(&compiler.turn().await.unwrap(), "a", b"").await.unwrap_err();
         assert!(refused.is_ours(), "{refused}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_not_taken_for_the_longest_time_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let compiler = compiler(folder.path());
+        for (age, name) in ["taken", "oldest", "newest"].into_iter().enumerate() {
+            put(&compiler, name, b"code", 0o600);
+            let then = SystemTime::UNIX_EPOCH + Duration::from_secs(age as u64);
+            File::open(compiler.place(name)).unwrap().set_modified(then).unwrap();
+        }
+        assert!(compiler.cached("taken").is_some());
+        make_room(folder.path(), 4, 12).unwrap();
+        let left = ["taken", "oldest", "newest"].map(|name| compiler.cached(name).is_some());
+        assert_eq!(left, [true, false, true]);
+        assert!(!seal(&compiler.place("oldest")).exists());
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) async fn inspect(
     let Looks { hooks, contract, imports, exports, reuse } = look(bytes, limit)?;
     let sha256 = hex(&Sha256::digest(bytes));
     let (code, took) = machine.compile(&sha256, bytes).await?;
+    code.offers(&hooks)?;
     let ticking = machine.engine.ticker.busy();
     let mut running = machine.running(stranger(machine, Settings::default()));
     let info = running.describe(&code).await.map_err(|fault| Refusal::Describe(fault.to_string()))?;

@@ -83,7 +83,11 @@ impl Machine {
         if let Some(code) = self.load(sha256).await? {
             return Ok((code, Duration::ZERO));
         }
-        let (file, took) = self.compiler.compile(sha256, component).await?;
+        let turn = self.compiler.turn().await?;
+        if let Some(code) = self.load(sha256).await? {
+            return Ok((code, Duration::ZERO));
+        }
+        let (file, took) = self.compiler.compile(&turn, sha256, component).await?;
         let engine = self.engine.wasm.clone();
         let mapped = blocking(move || Code::load(&engine, &file)).await?;
         // The engine looks at what instances will need when it loads the code.

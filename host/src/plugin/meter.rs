@@ -3,6 +3,8 @@
 //! A call that has used a few ticks goes into the slow lane, where calls take turns tick by tick on half of the
 //! processors: the other half stays with the calls of a few microseconds, however many plugins run in circles.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -91,7 +93,7 @@ pub(super) struct Meter {
 pub(super) struct Lane(Arc<Semaphore>);
 
 /// A slow call's turn, shared with the future that waits for the next.
-type Seat = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
+pub(super) type Seat = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
 
 impl Lane {
     pub(super) fn new() -> Self {
@@ -113,6 +115,11 @@ impl Meter {
     /// The budget in milliseconds, when the call has used it up.
     pub(super) fn exceeded(&self) -> Option<u32> {
         (self.ticks > self.budget).then_some(self.budget)
+    }
+
+    /// Where its call sits while it runs in the slow lane.
+    pub(super) fn seat(&self) -> Seat {
+        Arc::clone(&self.seat)
     }
 
     /// The call waits in the host from now on: another slow one may go.
@@ -163,6 +170,19 @@ impl Drop for Meter {
     fn drop(&mut self) {
         leave(&self.seat);
     }
+}
+
+/// The call, which keeps its seat only while it runs: whatever it waits for, WASI's clocks too, another may go.
+pub(super) async fn seated<T>(seat: Seat, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    poll_fn(|context| {
+        let polled = call.as_mut().poll(context);
+        if polled.is_pending() {
+            leave(&seat);
+        }
+        polled
+    })
+    .await
 }
 
 fn leave(seat: &Seat) {
@@ -223,5 +243,20 @@ mod tests {
         assert!(soon.await.is_err(), "the lane is taken");
         meters[0].rest();
         second.await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_has_no_seat() {
+        let lane = Arc::new(Lane(Arc::new(Semaphore::new(1))));
+        let mut meter = Meter::new(100, Arc::clone(&lane));
+        meter.ticks = SLOW;
+        let UpdateDeadline::YieldCustom(_, turn) = meter.tick() else { panic!("slow calls yield") };
+        let call = seated(meter.seat(), async {
+            turn.await;
+            assert_eq!(lane.0.available_permits(), 0);
+            std::future::pending::<()>().await;
+        });
+        let soon = tokio::time::timeout(std::time::Duration::from_millis(20), call);
+        assert!(soon.await.is_err() && lane.0.available_permits() == 1);
     }
 }

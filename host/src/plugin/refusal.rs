@@ -39,6 +39,11 @@ pub enum Refusal {
         "the component imports {0}, which this gateway does not offer; use the capabilities of wit/v1, or WASI 0.2 without files and sockets"
     )]
     UnknownImport(String),
+    /// It imports capabilities that it is not granted.
+    #[error(
+        "the component imports {0}; grant that, or say accept_ungranted=true, for a toolchain that imports what is never called: calls of it are denied then"
+    )]
+    Ungranted(String),
     /// An import or export by a known name that is not what the contract says.
     #[error("the component does not fit the contract: {0}; build it with the files in wit/v1")]
     Unfit(String),
@@ -85,6 +90,7 @@ impl Refusal {
             Self::TooLarge { .. } => "component_too_large",
             Self::Contract { .. } => "wrong_contract",
             Self::UnknownImport(_) => "unknown_import",
+            Self::Ungranted(_) => "ungranted_import",
             Self::Unfit(_) => "contract_mismatch",
             Self::NoLifecycle => "no_lifecycle",
             Self::NoHook => "no_hook",

@@ -16,10 +16,13 @@ use serde_json::{Map, Value, json};
 
 pub use self::difference::{Change, differences};
 pub use self::sample::Sample;
-use super::{Filtered, Left, Plugins, Shaped, admits};
+use super::{Filtered, Left, Passage, Plugins, Shaped, admits};
 use crate::model::{
     Binding, Bound, Endpoint, Event, EventId, Happening, Labels, Millis, Plugin, PluginVersion, SessionId, Shape,
 };
+
+/// Bytes of changes that a replay shows.
+const SHOWN: usize = 4 << 20;
 
 /// A plugin as it is to be tried: a version of it, where it is bound.
 #[derive(Clone, Debug)]
@@ -52,7 +55,7 @@ pub struct Replay {
     pub events: usize,
     /// Those that came out differently, newest first.
     pub differing: Vec<Differing>,
-    /// Whether all were run; `false` when there was no time left.
+    /// Whether all were run; `false` when there was no time or room left.
     pub complete: bool,
 }
 
@@ -80,7 +83,10 @@ pub struct Stages {
 
 /// Runs an event through a chain.
 pub async fn rehearse(plugins: &Plugins, chain: &[Bound], event: &Event, endpoints: &[Endpoint]) -> Rehearsal {
-    let mut passage = plugins.passage_through(chain, event, 1, true);
+    run(plugins.passage_through(chain, event, 1, true), event, endpoints).await
+}
+
+async fn run(mut passage: Passage, event: &Event, endpoints: &[Endpoint]) -> Rehearsal {
     let filtered = passage.filter().await;
     let mut deliveries = Vec::new();
     if let Filtered::Forward { route_to } = &filtered {
@@ -112,15 +118,20 @@ pub async fn replay(
 ) -> Replay {
     let started = Instant::now();
     let mut replay = Replay { complete: true, ..Replay::default() };
+    let (mut links, mut shown) = (BTreeMap::new(), 0);
     for event in events {
         let Some(stages) = stages.get(&event.session) else { continue };
-        if started.elapsed() > time {
+        if started.elapsed() > time || shown > SHOWN {
             replay.complete = false;
             break;
         }
-        let before = rehearse(plugins, &stages.before, event, &stages.endpoints).await;
-        let after = rehearse(plugins, &stages.after, event, &stages.endpoints).await;
-        let changes = differences(&before.summary(), &after.summary());
+        let both = || (plugins.links(&stages.before), plugins.links(&stages.after));
+        let (before, after) = links.entry(&event.session).or_insert_with(both);
+        let before = run(plugins.rehearsal(before, event), event, &stages.endpoints).await.summary();
+        let after = run(plugins.rehearsal(after, event), event, &stages.endpoints).await.summary();
+        let found = differences(&before, &after).into_iter().map(Change::shortened);
+        let (changes, bytes): (Vec<_>, Vec<usize>) = found.unzip();
+        shown += bytes.iter().sum::<usize>();
         replay.events += 1;
         if !changes.is_empty() {
             let (event, occurred_at) = (event.id.clone(), event.stored_at);

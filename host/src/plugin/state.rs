@@ -7,18 +7,15 @@ use std::time::Instant;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::capability::kv::Keyspace;
 use super::capability::log::Lines;
 use super::meter::{Lane, Memory, Meter};
+use super::spoken::Spoken;
 use crate::egress::Egress;
 use crate::model::{BindingId, Bound, Chat, Clock, FailurePolicy, Grants, Limits, PluginEvent, PluginId, QueuedSend};
 use crate::store::Store;
-
-/// Bytes of standard output and error kept of an instance.
-const SPOKEN: usize = 16 << 10;
 
 /// What host functions reach beyond the instance.
 pub(super) struct Outside {
@@ -70,6 +67,8 @@ pub(super) struct Call {
     pub(super) rehearsal: bool,
     /// Where a reply goes.
     pub(super) chat: Option<Chat>,
+    /// It works on an event that a plugin raised.
+    pub(super) raised: bool,
     pub(super) keys: Keyspace,
     pub(super) sends: Vec<QueuedSend>,
     pub(super) events: Vec<PluginEvent>,
@@ -80,7 +79,7 @@ pub(super) struct Call {
 struct Wasi {
     ctx: WasiCtx,
     table: ResourceTable,
-    spoken: MemoryOutputPipe,
+    spoken: Spoken,
 }
 
 impl Place {
@@ -131,6 +130,7 @@ impl Call {
             deadline: Instant::now(),
             rehearsal: false,
             chat: None,
+            raised: false,
             keys: Keyspace::default(),
             sends: Vec::new(),
             events: Vec::new(),
@@ -146,17 +146,23 @@ impl State {
         Self { memory: Memory::new(limits.memory_mib), meter: Meter::new(limits.cpu_ms, lane), call, wasi: None }
     }
 
-    /// What the instance wrote to standard output and error, when it wrote anything.
+    /// What the call wrote to standard output and error, when it wrote anything.
     pub(super) fn spoken(&self) -> Option<String> {
-        let spoken = self.wasi.as_ref()?.spoken.contents();
-        (!spoken.is_empty()).then(|| String::from_utf8_lossy(&spoken).trim().to_owned())
+        self.wasi.as_ref()?.spoken.text()
+    }
+
+    /// The call has ended: the next one speaks anew.
+    pub(super) fn hush(&self) {
+        if let Some(wasi) = &self.wasi {
+            wasi.spoken.forget();
+        }
     }
 }
 
 impl Wasi {
     /// No files, no sockets, no environment, no arguments; clocks and random numbers, and a pipe to speak into.
     fn denied() -> Self {
-        let spoken = MemoryOutputPipe::new(SPOKEN);
+        let spoken = Spoken::default();
         let mut builder = WasiCtx::builder();
         builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false).max_random_size(64 << 10);
         let ctx = builder.stdout(spoken.clone()).stderr(spoken.clone()).build();

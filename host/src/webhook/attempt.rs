@@ -94,14 +94,29 @@ impl Due {
     }
 }
 
-/// The address with these segments after its path. Segments are escaped, and `.` and `..` left out, so that the result
-/// lies below the address whatever the suffix holds.
-fn below(address: &Url, suffix: &str) -> Url {
+/// The address with these segments after its path: where a webhook with this path suffix is posted. Segments are escaped,
+/// once, and `.` and `..` left out, so that the result lies below the address whatever the suffix holds.
+pub fn below(address: &Url, suffix: &str) -> Url {
     let mut url = address.clone();
     if let (false, Ok(mut path)) = (suffix.is_empty(), url.path_segments_mut()) {
-        path.pop_if_empty().extend(suffix.split('/').filter(|segment| !segment.is_empty()));
+        path.pop_if_empty().extend(suffix.split('/').filter(|segment| !segment.is_empty()).map(unescaped));
     }
     url
+}
+
+/// A segment without its escapes, but those of control characters; as it is, where they make no text.
+fn unescaped(segment: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(segment.len()), segment);
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let byte = byte.filter(|byte| !byte.is_ascii_control());
+        bytes.push(byte.unwrap_or(b'%'));
+        rest = byte.and_then(|_| after.get(2..)).unwrap_or(after);
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).unwrap_or_else(|_no_text| segment.to_owned())
 }
 
 impl Signed {
@@ -220,7 +235,12 @@ mod tests {
             ("https://example.org/hook", "../../admin", "https://example.org/hook/admin"),
             ("https://example.org/hook", "//evil.example/x", "https://example.org/hook/evil.example/x"),
             ("https://example.org/hook", "a?b#c", "https://example.org/hook/a%3Fb%23c"),
-            ("https://example.org/hook", "%2e%2e/x", "https://example.org/hook/%252e%252e/x"),
+            ("https://example.org/hook", "%2e%2e/x", "https://example.org/hook/x"),
+            ("https://example.org/hook", "%252e%252e/x", "https://example.org/hook/%252e%252e/x"),
+            ("https://example.org/hook", "a%20b:c@d/%C3%A9", "https://example.org/hook/a%20b:c@d/%C3%A9"),
+            ("https://example.org/hook", "a%2F..%2fb", "https://example.org/hook/a%2F..%2Fb"),
+            ("https://example.org/hook", ".%09./%FF", "https://example.org/hook/.%2509./%25FF"),
+            ("https://example.org/hook", "100%/%+f", "https://example.org/hook/100%25/%25+f"),
             ("https://example.org/hook", "", "https://example.org/hook"),
         ];
         for (address, suffix, expected) in table {

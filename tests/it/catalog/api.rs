@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use wagate_tests::component::Verdict;
 
-use super::{DROP, filter, picky};
+use super::{DROP, filter, keeper, picky};
 use crate::api::{Answer, Site};
 
 /// Sends a component.
@@ -68,12 +68,34 @@ async fn refuses_grants_and_names_that_cannot_be() -> Result<()> {
         ("?grant=http:", 400, "unknown_grant"),
         ("?name=a%20b", 400, "invalid_name"),
         ("?nonsense=1", 400, "invalid_query"),
+        ("?accept_ungranted=1", 400, "invalid_query"),
     ];
     for (query, status, code) in table {
         upload(&site, &token, &format!("/api/plugins{query}"), whole.clone()).await?.refuses(status, code);
     }
     install(&site, &token, "mine", &Verdict::Pass).await?;
     upload(&site, &token, "/api/plugins?name=mine", whole).await?.refuses(409, "name_taken");
+    site.stop().await
+}
+
+#[tokio::test]
+async fn what_a_component_imports_is_granted_or_knowingly_denied() -> Result<()> {
+    let site = Site::start().await?;
+    let token = site.admin().await?;
+    for query in ["", "&grant=kv", "&grant=log&grant=outbox.send"] {
+        let refused = upload(&site, &token, &format!("/api/plugins?name=keeper{query}"), keeper()?).await?;
+        refused.refuses(400, "ungranted_import");
+        let said = refused.body["message"].as_str().unwrap_or_default();
+        assert!(said.contains("which needs the grant"), "{said}");
+    }
+    let path = "/api/plugins?name=granted&grant=kv&grant=outbox.send";
+    assert_eq!(upload(&site, &token, path, keeper()?).await?.status, StatusCode::CREATED);
+    let accepted = upload(&site, &token, "/api/plugins?name=accepted&accept_ungranted=true", keeper()?).await?;
+    assert_eq!(accepted.status, StatusCode::CREATED, "{}", accepted.body);
+    let path = format!("/api/plugins/{}/versions", id(&accepted.body)?);
+    upload(&site, &token, &path, keeper()?).await?.refuses(400, "ungranted_import");
+    let again = upload(&site, &token, &format!("{path}?accept_ungranted=true"), keeper()?).await?;
+    assert_eq!(again.status, StatusCode::CREATED, "{}", again.body);
     site.stop().await
 }
 
@@ -232,6 +254,16 @@ async fn a_replay_shows_where_another_version_would_decide_otherwise() -> Result
     site.post(&path, &token, json!({ "last": 1_001 })).await?.refuses(400, "invalid_field");
     let trace = site.get(&format!("/api/events/{}/trace", stored[0].id), &token).await?;
     assert_eq!((&trace.body["event"]["message"]["text"], &trace.body["routing"]), (&json!("one"), &json!(null)));
+    site.session(&token, "elsewhere").await?;
+    let bindings = format!("/api/plugins/{plugin}/bindings");
+    let bound = id(&site.get(&bindings, &token).await?.body[0])?;
+    let to_s = json!({ "session_id": "s" });
+    site.call(Method::PATCH, &format!("{bindings}/{bound}"), &token, Some(to_s)).await?;
+    events.receive(&"elsewhere".parse()?, &[message("four")]).await?;
+    let bound = site.post(&path, &token, json!({ "version": 2 })).await?;
+    assert_eq!(bound.body["events"], json!(3), "it is not bound elsewhere: {}", bound.body);
+    let asked = site.post(&path, &token, json!({ "version": 2, "session_id": "elsewhere" })).await?;
+    assert_eq!(asked.body["events"], json!(1), "{}", asked.body);
     site.stop().await
 }
 

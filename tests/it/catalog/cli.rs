@@ -12,7 +12,7 @@ use wagate_tests::api::PASSWORD;
 use wagate_tests::component::Verdict;
 use wagate_tests::process::{Setup, demo_binary};
 
-use super::{DROP, filter};
+use super::{DROP, filter, keeper};
 
 /// `wagate plugin …` in a folder, towards a gateway on this port.
 async fn plugin(dir: &Path, port: u16, arguments: &[&str]) -> Result<Output> {
@@ -72,6 +72,10 @@ async fn installs_lists_switches_and_rolls_back() -> Result<()> {
     assert!(id.starts_with("plg_"), "{id}");
     let taken = complaint(dir, port, &["install", "mine", "small.wasm"]).await?;
     assert!(taken.contains("you have a plugin called mine"), "{taken}");
+    std::fs::write(dir.join("keeper.wasm"), keeper()?)?;
+    let ungranted = complaint(dir, port, &["install", "keeper", "keeper.wasm", "--grant", "kv"]).await?;
+    assert!(ungranted.contains("outbox@1.0.0, which needs the grant outbox.reply"), "{ungranted}");
+    said(dir, port, &["install", "keeper", "keeper.wasm", "--accept-ungranted", "--unbound"]).await?;
     said(dir, port, &["update", "mine", "other.wasm"]).await?;
     said(dir, port, &["disable", "mine"]).await?;
     let listed = said(dir, port, &["list"]).await?;

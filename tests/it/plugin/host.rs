@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use wagate::model::{FailurePolicy, KeyWrite, Labels, Limits, LogLevel, Scope, Shape};
+use anyhow::{Context as _, Result};
+use wagate::model::{Event, FailurePolicy, Happening, KeyWrite, Labels, Limits, LogLevel, Scope, Shape};
 use wagate::plugin::{Filtered, OutgoingVerdict, Refusal, Shaped};
 use wagate::store::events::Routing;
 use wagate_tests::component::{Body, DeliveryPatch, Failure, MessagePatch, Outcome, Verdict, Wat};
@@ -172,6 +172,31 @@ async fn effects_follow_the_verdict() -> Result<()> {
     assert!(send.message.as_str().starts_with("3EB0"));
     assert_eq!((left.effects.events[0].kind.as_str(), &left.effects.events[0].payload["n"]), ("ping", &1.into()));
     assert_eq!((left.logs[0].level, left.logs[0].message.as_str()), (LogLevel::Info, "pong"));
+    stage.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_of_a_plugin_raises_no_further_one() -> Result<()> {
+    let stage = Stage::open().await?;
+    let mut wat = Wat::new("loops").capability("outbox.emit-event");
+    let (kind, payload, room) = (wat.text("loop"), wat.text("{}"), wat.room(32));
+    let outcome = wat.outcome(&Outcome::Pass);
+    let wat = wat.transform(&format!(
+        "(call $outbox.emit-event {} {} (i32.const {room})) (i32.const {outcome})",
+        kind.args(),
+        payload.args(),
+    ));
+    stage.install_wat("loops", wat, talking()).await?;
+    let (message, endpoint) = (stage.message("ping").await?, stage.endpoint().await?);
+    let mut passage = stage.plugins.passage(&message, 1).await?;
+    passage.shape(&endpoint).await;
+    let mut raised = passage.finish().effects.events;
+    let what = Happening::Plugin(raised.pop().context("a message raises one")?);
+    let mut passage = stage.plugins.passage(&Event { what, ..message }, 1).await?;
+    passage.shape(&endpoint).await;
+    let left = passage.finish();
+    assert_eq!((left.steps[0].verdict.as_str(), left.effects.events.len()), ("pass", 0));
     stage.close().await;
     Ok(())
 }

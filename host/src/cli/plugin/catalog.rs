@@ -61,15 +61,15 @@ pub(super) async fn run(command: Command, gateway: &Gateway) -> Result<()> {
     match command {
         // Answered without a gateway, before this.
         Command::Check { .. } | Command::Run { .. } => Ok(()),
-        Command::Install { name, file, grants: words, place, unbound } => {
-            grants(&words)?;
+        Command::Install { name, file, grants: words, accept_ungranted, place, unbound } => {
+            let mut query = vec![("name", name.as_str())];
+            query.extend(wishes(&words, accept_ungranted)?);
             let place = (!unbound).then_some(place);
-            install(gateway, &name, &source(&file)?, &words, place.as_ref()).await
+            install(gateway, &name, &source(&file)?, &query, place.as_ref()).await
         }
-        Command::Update { plugin, file, grants: words, inactive } => {
-            grants(&words)?;
+        Command::Update { plugin, file, grants: words, accept_ungranted, inactive } => {
+            let mut query = wishes(&words, accept_ungranted)?;
             let plugin = find(gateway, &plugin).await?;
-            let mut query = words.iter().map(|word| ("grant", word.as_str())).collect::<Vec<_>>();
             query.push(("activate", if inactive { "false" } else { "true" }));
             let path = format!("/api/plugins/{}/versions?{}", plugin.id, encoded(&query));
             let added: Version = upload(gateway, &path, &source(&file)?).await?;
@@ -112,12 +112,10 @@ async fn install(
     gateway: &Gateway,
     name: &str,
     source: &Source,
-    words: &[String],
+    query: &[(&str, &str)],
     place: Option<&Place>,
 ) -> Result<()> {
-    let mut query = vec![("name", name)];
-    query.extend(words.iter().map(|word| ("grant", word.as_str())));
-    let plugin: Known = upload(gateway, &format!("/api/plugins?{}", encoded(&query)), source).await?;
+    let plugin: Known = upload(gateway, &format!("/api/plugins?{}", encoded(query)), source).await?;
     if let Some(place) = place
         && let Err(error) = bind(gateway, &plugin, place).await
     {
@@ -210,6 +208,13 @@ async fn upload<T: serde::de::DeserializeOwned>(gateway: &Gateway, path: &str, s
         Source::Script(script) => gateway.post(path, Some(json!({ "script": script }))).await,
     }
     .context("the plugin was not taken")
+}
+
+/// What is asked for beside the upload.
+fn wishes(words: &[String], accept_ungranted: bool) -> Result<Vec<(&'static str, &str)>> {
+    grants(words)?;
+    let words = words.iter().map(|word| ("grant", word.as_str()));
+    Ok(words.chain(accept_ungranted.then_some(("accept_ungranted", "true"))).collect())
 }
 
 fn encoded(query: &[(&str, &str)]) -> String {

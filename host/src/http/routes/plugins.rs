@@ -21,7 +21,7 @@ use super::Done;
 
 pub(in crate::http) use answer::StepBody;
 use answer::{LogBody, PluginBody, ReportBody, VersionBody};
-use upload::{ScriptRequest, Upload};
+use upload::{ScriptRequest, Upload, Wishes};
 
 /// Log lines shown when nothing is said, and at most.
 const LINES: u32 = 100;
@@ -80,20 +80,26 @@ pub(in crate::http) async fn list(State(site): Shared, caller: Caller) -> Result
 
 /// Install a plugin
 ///
-/// A component as the body, or a script as JSON. It runs nowhere until it is bound. What it is not granted, it is
-/// refused at run time.
+/// A component as the body, or a script as JSON. It runs nowhere until it is bound. A component that imports a
+/// capability it is not granted is refused with `ungranted_import`; a script is denied it when it runs.
 #[utoipa::path(post, path = "/api/plugins", operation_id = "installPlugin", tag = "Plugins",
     params(("name" = Option<String>, Query, description = "Its name in your catalog; the one it gives itself when left out",
             example = "keyword-router"),
            ("grant" = Option<Vec<String>>, Query, explode, description = "What it may do; once for each grant",
-            example = json!(["log", "kv"]))),
+            example = json!(["log", "kv"])),
+           ("accept_ungranted" = Option<bool>, Query,
+            description = "Whether a component may import what it is not granted, and be denied it; false when left out")),
     request_body(description = "A component, or a script as JSON", content(
         (Vec<u8> = "application/wasm"), (ScriptRequest = "application/json"))),
     responses((status = 201, description = "Installed", body = PluginBody), Body, Guarded, Standing))]
 pub(in crate::http) async fn install(State(site): Shared, upload: Upload) -> Result<impl IntoResponse, ApiError> {
     let Upload { caller, source, wishes } = upload;
     let grants = wishes.grants.unwrap_or_default();
-    let entry = site.parts.catalog.install(caller.user.id, wishes.name.as_deref(), &source, grants).await?;
+    let entry = site
+        .parts
+        .catalog
+        .install(caller.user.id, wishes.name.as_deref(), &source, grants, wishes.accept_ungranted)
+        .await?;
     tracing::info!(user = %caller.user.id, plugin = %entry.plugin.id, component = %entry.version.component, "plugin installed");
     let location = [(header::LOCATION, format!("/api/plugins/{}", entry.plugin.id))];
     Ok((StatusCode::CREATED, location, Answer(PluginBody::from(entry))))
@@ -167,6 +173,8 @@ pub(in crate::http) async fn versions(
     params(("id" = String, Path, description = "The plugin"),
            ("grant" = Option<Vec<String>>, Query, explode, description = "What it may do; once for each grant",
             example = json!(["log", "kv"])),
+           ("accept_ungranted" = Option<bool>, Query,
+            description = "Whether a component may import what it is not granted, and be denied it; false when left out"),
            ("activate" = Option<bool>, Query, description = "Whether it is to run at once; true when left out")),
     request_body(description = "A component, or a script as JSON", content(
         (Vec<u8> = "application/wasm"), (ScriptRequest = "application/json"))),
@@ -181,8 +189,9 @@ pub(in crate::http) async fn add_version(
         return Err(ApiError::bad_request("invalid_field", "name: a plugin keeps its name; leave it out"));
     }
     let catalog = &site.parts.catalog;
-    let activate = wishes.activate.unwrap_or(true);
-    let version = catalog.add_version(caller.scope, &id, &source, wishes.grants, activate).await?;
+    let Wishes { grants, accept_ungranted, activate, .. } = wishes;
+    let activate = activate.unwrap_or(true);
+    let version = catalog.add_version(caller.scope, &id, &source, grants, accept_ungranted, activate).await?;
     tracing::info!(user = %caller.user.id, plugin = %id, version = version.number, activate, "plugin version added");
     let current = catalog.get(caller.scope, &id).await?.plugin.current;
     Ok((StatusCode::CREATED, Answer(VersionBody::new(version, current))))

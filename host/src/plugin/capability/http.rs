@@ -18,6 +18,8 @@ use crate::plugin::state::{Settings, State};
 /// Longest body, each way.
 const LONGEST_BODY: usize = 1 << 20;
 const HEADERS: usize = 64;
+/// Longest value of a header, its secrets in place.
+const LONGEST_HEADER: usize = 8 << 10;
 const LONGEST_URL: usize = 8 << 10;
 /// Kept of the call's time for the plugin to do something with the answer.
 const MARGIN: Duration = Duration::from_millis(5);
@@ -119,18 +121,25 @@ const fn word(method: Method) -> &'static str {
 /// The value with its secrets in place.
 fn filled(value: &str, settings: &Settings) -> Result<String, Error> {
     const OPEN: &str = "{{secret:";
-    let (mut filled, mut rest) = (String::with_capacity(value.len()), value);
+    let (mut filled, mut rest) = (String::new(), value);
+    let mut put = |part: &str| {
+        if filled.len() + part.len() > LONGEST_HEADER {
+            return Err(Error::Invalid(format!("a header's value has at most {LONGEST_HEADER} bytes")));
+        }
+        filled.push_str(part);
+        Ok(())
+    };
     while let Some((before, after)) = rest.split_once(OPEN) {
         let (name, after) = after
             .split_once("}}")
             .ok_or_else(|| Error::Invalid("a header's value holds {{secret: without the closing }}".to_owned()))?;
         let secret = settings.get(name);
         let secret = secret.ok_or_else(|| Error::Invalid(format!("the configuration has no member {name:?}")))?;
-        filled.push_str(before);
-        filled.push_str(&secret);
+        put(before)?;
+        put(&secret)?;
         rest = after;
     }
-    filled.push_str(rest);
+    put(rest)?;
     Ok(filled)
 }
 
@@ -200,6 +209,15 @@ mod tests {
         assert_eq!(headers[1].1, "5/t0p");
         for bad in ["{{secret:none}}", "{{secret:token"] {
             assert!(matches!(made(&[("a", bad)]), Err(Error::Invalid(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_header_stays_short_however_often_it_names_a_secret() {
+        let secrets = |times| "{{secret:token}}".repeat(times);
+        assert_eq!(made(&[("a", &secrets(LONGEST_HEADER / 3))]).unwrap().headers[0].1.len(), LONGEST_HEADER / 3 * 3);
+        for long in [secrets(LONGEST_HEADER / 3 + 1), "x".repeat(LONGEST_HEADER + 1)] {
+            assert!(matches!(made(&[("a", &long)]), Err(Error::Invalid(_))));
         }
     }
 

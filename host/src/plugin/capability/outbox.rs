@@ -35,6 +35,10 @@ impl Host for State {
         if !call.place.grants.emit {
             return Err(denied("outbox.emit"));
         }
+        // Else a transform that raises one on every webhook would never end.
+        if call.raised {
+            return Err(invalid("an event that a plugin raised raises no further one"));
+        }
         if !is_name(&event_type) {
             return Err(invalid("an event's type is 1 to 64 of a-z 0-9 . _ -"));
         }

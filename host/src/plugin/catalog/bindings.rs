@@ -45,10 +45,9 @@ impl Catalog {
         self.try_out(scope, &plugin, &binding).await?;
         let Binding { plugin, session, position, config, limits, policy, enabled, .. } = binding;
         let new = NewBinding { plugin, session, position, config, limits, policy, enabled };
-        let bound = self.0.store.plugins(scope).bind(new).await?;
-        let bound = bound.ok_or(CatalogError::Missing("session"))?;
-        self.changed(scope, id).await?;
-        Ok(bound)
+        let store = self.0.store.clone();
+        let bind = async move { store.plugins(scope).bind(new).await?.ok_or(CatalogError::Missing("session")) };
+        self.commit(scope, id, bind).await
     }
 
     /// Changes a binding, after the plugin has accepted the configuration.
@@ -63,17 +62,19 @@ impl Catalog {
         let present = self.binding(scope, id, binding).await?;
         let binding = self.drafted(scope, draft, present).await?;
         self.try_out(scope, &plugin, &binding).await?;
-        let bound = self.0.store.plugins(scope).rebind(&binding).await?;
-        let bound = bound.ok_or(CatalogError::Missing("session"))?;
-        self.changed(scope, id).await?;
-        Ok(bound)
+        let store = self.0.store.clone();
+        let rebind =
+            async move { store.plugins(scope).rebind(&binding).await?.ok_or(CatalogError::Missing("session")) };
+        self.commit(scope, id, rebind).await
     }
 
     /// Takes a binding away.
     pub async fn unbind(&self, scope: Scope, id: &PluginId, binding: &BindingId) -> Result<(), CatalogError> {
         self.binding(scope, id, binding).await?;
-        self.0.store.plugins(scope).unbind(binding).await?;
-        self.changed(scope, id).await
+        let (store, binding) = (self.0.store.clone(), binding.clone());
+        let unbind = async move { Ok::<_, CatalogError>(store.plugins(scope).unbind(&binding).await?) };
+        self.commit(scope, id, unbind).await?;
+        Ok(())
     }
 
     async fn binding(&self, scope: Scope, id: &PluginId, binding: &BindingId) -> Result<Binding, CatalogError> {

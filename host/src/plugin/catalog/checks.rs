@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use super::CatalogError;
 use crate::model::{Grants, Limits, Report};
+use crate::plugin::Refusal;
+use crate::plugin::api::PACKAGE;
 
 /// Longest configuration, bytes of JSON.
 const CONFIG_BYTES: usize = 65_536;
@@ -50,10 +52,30 @@ pub(super) fn limits(given: Limits) -> Result<Limits, CatalogError> {
     }
 }
 
-/// The grants a plugin asks for, or cannot do its work without by its imports, and does not have.
+/// Refuses a component that imports capabilities without a grant for them.
+pub(super) fn imports(report: &Report, grants: &Grants) -> Result<(), Refusal> {
+    let lacking = |import: &String| {
+        let (package, interface) = import.split('@').next()?.split_once('/')?;
+        let (granted, grant) = match interface {
+            "log" => (grants.log, "log"),
+            "kv" => (grants.kv, "kv"),
+            "http" => (!grants.http.is_empty(), "http:HOST"),
+            "outbox" => (grants.reply || grants.send || grants.emit, "outbox.reply, outbox.send or outbox.emit"),
+            _ => return None,
+        };
+        (package == PACKAGE && !granted).then(|| format!("{import}, which needs the grant {grant}"))
+    };
+    let lacking: Vec<_> = report.imports.iter().filter_map(lacking).collect();
+    if lacking.is_empty() { Ok(()) } else { Err(Refusal::Ungranted(lacking.join("; and "))) }
+}
+
+/// The grants a plugin asks for and does not have.
 pub fn ungranted(report: &Report, grants: &Grants) -> Vec<String> {
     let has = grants.words();
-    report.wants.iter().filter(|word| !has.contains(word)).cloned().collect()
+    // Both as they are written when they are read: hosts in lower case.
+    let given =
+        |word: &String| Grants::parse(&[word]).is_ok_and(|one| one.words().iter().all(|word| has.contains(word)));
+    report.wants.iter().filter(|word| !given(word)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -61,6 +83,52 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::Reuse;
+
+    fn report(wants: &[&str], imports: &[&str]) -> Report {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Report {
+            name: "x".to_owned(),
+            version: "1.0.0".to_owned(),
+            description: String::new(),
+            wants: texts(wants),
+            hooks: Vec::new(),
+            contract: "1.0.0".to_owned(),
+            imports: texts(imports),
+            exports: Vec::new(),
+            size: 1,
+            sha256: String::new(),
+            reuse: Reuse::Fresh,
+            compile_ms: 0,
+        }
+    }
+
+    #[test]
+    fn an_import_needs_a_grant() {
+        let table: [(&[&str], &str, bool); 8] = [
+            (&["wagate:plugin/kv@1.0.0"], "log", false),
+            (&["wagate:plugin/kv@1.0.0"], "kv", true),
+            (&["wagate:plugin/log@1.0.0"], "kv", false),
+            (&["wagate:plugin/http@1.0.0"], "kv", false),
+            (&["wagate:plugin/http@1.0.0"], "http:a.example", true),
+            (&["wagate:plugin/outbox@1.0.0"], "outgoing", false),
+            (&["wagate:plugin/outbox@1.0.0"], "outbox.emit", true),
+            (&["wagate:plugin/types@1.0.0", "wagate:plugin/config@1.0.0", "wasi:io/streams@0.2.3"], "kv", true),
+        ];
+        for (given, grant, admitted) in table {
+            let seen = imports(&report(&[], given), &Grants::parse(&[grant]).unwrap());
+            assert_eq!(seen.is_ok(), admitted, "{given:?} {grant}");
+        }
+        let said = imports(&report(&[], &["wagate:plugin/kv@1.0.0"]), &Grants::default()).unwrap_err().to_string();
+        assert!(said.contains("wagate:plugin/kv@1.0.0, which needs the grant kv"), "{said}");
+    }
+
+    #[test]
+    fn hosts_are_the_same_in_any_case() {
+        let grants = Grants::parse(&["http:api.example.org"]).unwrap();
+        let lacks = ungranted(&report(&["http:API.example.org", "http:other.example", "log"], &[]), &grants);
+        assert_eq!(lacks, ["http:other.example", "log"]);
+    }
 
     #[test]
     fn names_are_short_and_plain() {

@@ -47,6 +47,9 @@ pub enum CatalogError {
         /// The most there can be.
         highest: u32,
     },
+    /// The user has a replay under way.
+    #[error("a replay of yours is under way; wait for its end")]
+    Replaying,
     /// The component or a configuration was refused.
     #[error(transparent)]
     Refused(#[from] Refusal),

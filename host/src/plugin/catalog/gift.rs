@@ -88,23 +88,24 @@ async fn renew(catalog: &Catalog, owner: UserId, plugin: &Plugin, given: &str) -
         return Ok(());
     }
     let version = version(catalog).await?;
-    let store = catalog.0.store.plugins(scope);
-    if let Some(version) = store.add_version(&plugin.id, version).await? {
-        store.set_current(&plugin.id, version.number).await?;
-        catalog.changed(scope, &plugin.id).await?;
-    }
-    Ok(())
+    let (store, id) = (catalog.0.store.clone(), plugin.id.clone());
+    let renew = async move {
+        if let Some(version) = store.plugins(scope).add_version(&id, version).await? {
+            store.plugins(scope).set_current(&id, version.number).await?;
+        }
+        Ok::<_, CatalogError>(())
+    };
+    catalog.commit(scope, &plugin.id, renew).await
 }
 
 /// On all sessions, in front of the user's own. A body that cannot be made now is made later: a webhook in another
 /// shape than the receiver knows would be as good as lost.
 async fn bind(catalog: &Catalog, owner: UserId, plugin: &Plugin) -> Result<(), CatalogError> {
-    let Binding { plugin, session, config, limits, enabled, .. } = fresh(plugin);
+    let (id, Binding { plugin, session, config, limits, enabled, .. }) = (&plugin.id, fresh(plugin));
     let new = NewBinding { plugin, session, position: 0, config, limits, policy: FailurePolicy::Park, enabled };
-    let scope = Scope::of(owner);
-    if let Some(binding) = catalog.0.store.plugins(scope).bind(new).await? {
-        catalog.changed(scope, &binding.plugin).await?;
-    }
+    let (store, scope) = (catalog.0.store.clone(), Scope::of(owner));
+    let bind = async move { Ok::<_, CatalogError>(store.plugins(scope).bind(new).await?) };
+    catalog.commit(scope, id, bind).await?;
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! What a rehearsal needs: the chains to run and the endpoints to shape for.
 
+use std::sync::PoisonError;
+
 use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{Catalog, CatalogError, checks, configuration, fresh};
-use crate::model::{Binding, Bound, Endpoint, EndpointId, Limits, Plugin, PluginId, Scope, SessionId};
+use crate::model::{Binding, Bound, Endpoint, EndpointId, Limits, Plugin, PluginId, Scope, SessionId, UserId};
 use crate::plugin::masking;
 use crate::plugin::rehearse::{Stages, Trial, staged};
 
@@ -19,6 +21,19 @@ pub struct Wish {
     pub limits: Option<Limits>,
     /// Whether it stands alone, without the rest of the session's chain.
     pub alone: bool,
+}
+
+/// A user's replay, while it is under way.
+#[derive(Debug)]
+pub struct Replaying {
+    catalog: Catalog,
+    owner: UserId,
+}
+
+impl Drop for Replaying {
+    fn drop(&mut self) {
+        self.catalog.0.replaying.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.owner);
+    }
 }
 
 /// Where webhooks of a session without endpoints would go.
@@ -60,7 +75,20 @@ impl Catalog {
         Ok(bound.or(first).unwrap_or_else(SessionId::new))
     }
 
-    /// Where the plugin would run on the session, or as if it were bound there, with the wishes over it.
+    /// Begins a replay for the user, who may have one at a time.
+    pub fn begin_replay(&self, owner: UserId) -> Result<Replaying, CatalogError> {
+        let first = self.0.replaying.lock().unwrap_or_else(PoisonError::into_inner).insert(owner);
+        if first { Ok(Replaying { catalog: self.clone(), owner }) } else { Err(CatalogError::Replaying) }
+    }
+
+    /// Whether a plugin's bindings let it run on the session; one that is bound nowhere is tried on all.
+    pub fn covers(bindings: &[Binding], session: &SessionId) -> bool {
+        let mut enabled = bindings.iter().filter(|binding| binding.enabled).peekable();
+        enabled.peek().is_none() || enabled.any(|binding| is_on(binding, session))
+    }
+
+    /// Where the plugin would run on the session, or as if it were bound there as it is bound first, with the wishes
+    /// over it.
     async fn wished(
         &self,
         scope: Scope,
@@ -69,9 +97,10 @@ impl Catalog {
         wish: &Wish,
     ) -> Result<Vec<Binding>, CatalogError> {
         let mut bindings = self.0.store.plugins(scope).bindings(&plugin.id).await?;
-        bindings.retain(|binding| binding.enabled && binding.session.as_ref().is_none_or(|bound| bound == session));
+        let first = bindings.first().cloned();
+        bindings.retain(|binding| binding.enabled && is_on(binding, session));
         if bindings.is_empty() {
-            bindings.push(fresh(plugin));
+            bindings.push(first.unwrap_or_else(|| fresh(plugin)));
         }
         let over = |mut binding: Binding| {
             if let Some(config) = &wish.config {
@@ -85,6 +114,10 @@ impl Catalog {
         };
         bindings.into_iter().map(over).collect()
     }
+}
+
+fn is_on(binding: &Binding, session: &SessionId) -> bool {
+    binding.session.as_ref().is_none_or(|bound| bound == session)
 }
 
 /// An endpoint that does not exist.

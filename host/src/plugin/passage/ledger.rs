@@ -22,6 +22,9 @@ use crate::plugin::state::Call;
 /// Calls of this process, which makes their ids unique beside the event's.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
+/// Lines kept of one plugin in one passage, which may hold many calls of it.
+const LINES: usize = 1_000;
+
 /// The books of one passage.
 pub(super) struct Ledger {
     machine: Arc<Machine>,
@@ -37,6 +40,8 @@ pub(super) struct Ledger {
     sends: Vec<QueuedSend>,
     events: Vec<PluginEvent>,
     logs: Vec<LogLine>,
+    /// How many lines of each plugin are kept.
+    lines: HashMap<PluginId, usize>,
     /// The chain will run again: nothing is done this time.
     held: bool,
 }
@@ -89,6 +94,7 @@ impl Ledger {
             sends: Vec::new(),
             events: Vec::new(),
             logs: Vec::new(),
+            lines: HashMap::new(),
             held: false,
         }
     }
@@ -100,6 +106,8 @@ impl Ledger {
         call.id = self.call_id();
         call.rehearsal = self.rehearsal;
         call.chat.clone_from(&self.chat);
+        // Only what a plugin raised came from no chat.
+        call.raised = self.chat.is_none();
         if !self.keys.is_empty() {
             call.keys = self.keys.remove(&link.place.plugin).unwrap_or_default();
         }
@@ -129,7 +137,9 @@ impl Ledger {
     ) -> Result<T, Fault> {
         let Open { mut call, took, memory_kib } = open;
         let (place, now) = (&link.place, self.machine.outside.clock.now());
-        self.logs.extend(call.lines.finish(&place.plugin, now, &call.id));
+        let lines = call.lines.finish(&place.plugin, now, &call.id);
+        let kept = self.lines.entry(place.plugin.clone()).or_default();
+        self.logs.extend(bounded(lines, kept));
         if let Some(record) = link.record.as_ref().filter(|_| !matches!(judged, Err(Fault::Suspended(_)))) {
             record.took(took);
         }
@@ -202,6 +212,34 @@ impl Ledger {
     }
 }
 
+/// As many lines as there is room for beside those `kept`; the last one for which there is room says so.
+fn bounded(mut lines: Vec<LogLine>, kept: &mut usize) -> Vec<LogLine> {
+    lines.truncate(LINES.saturating_sub(*kept));
+    *kept += lines.len();
+    if *kept == LINES
+        && let Some(last) = lines.last_mut()
+    {
+        "further lines of this passage are dropped".clone_into(&mut last.message);
+        (last.level, last.fields) = (LogLevel::Warn, Labels::new());
+    }
+    lines
+}
+
 fn failure(plugin: PluginId, at: Millis, message: String, call: &str) -> LogLine {
     LogLine { plugin, at, level: LogLevel::Error, message, fields: Labels::new(), call: call.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passage_keeps_so_many_lines_of_a_plugin() {
+        let lines = |count| vec![failure(PluginId::new(), Millis(0), "said".to_owned(), "call"); count];
+        let mut kept = 0;
+        assert!(bounded(lines(LINES - 1), &mut kept).iter().all(|line| line.message == "said"));
+        let last = bounded(lines(5), &mut kept);
+        assert!(last.len() == 1 && last[0].message.starts_with("further lines"), "{last:?}");
+        assert!(bounded(lines(5), &mut kept).is_empty());
+    }
 }

@@ -2,6 +2,14 @@
 
 use serde_json::Value;
 
+use crate::plugin::capability::log::cut;
+
+/// Places that are named.
+const MOST: usize = 200;
+const LONGEST_PATH: usize = 1 << 10;
+/// Longest value that is shown whole, in bytes.
+const LONGEST_VALUE: usize = 4 << 10;
+
 /// One place where two values differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -13,7 +21,30 @@ pub struct Change {
     pub to: Option<Value>,
 }
 
-/// Every place where the two differ, as deep as possible, in the order of the names.
+impl Change {
+    /// The same with only the beginning of long values, and the bytes that it takes to show it.
+    pub(super) fn shortened(self) -> (Self, usize) {
+        let Self { path, from, to } = self;
+        let (from, to) = (from.map(short), to.map(short));
+        let size = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.to_string().len());
+        let bytes = path.len() + size(&from) + size(&to);
+        (Self { path, from, to }, bytes)
+    }
+}
+
+/// A value that is short; the beginning of its JSON, where it is not.
+fn short(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(cut(text, LONGEST_VALUE)),
+        Value::Array(_) | Value::Object(_) => {
+            let text = value.to_string();
+            if text.len() > LONGEST_VALUE { Value::String(cut(text, LONGEST_VALUE)) } else { value }
+        }
+        plain => plain,
+    }
+}
+
+/// The first 200 places where the two differ, as deep as possible, in the order of the names.
 pub fn differences(from: &Value, to: &Value) -> Vec<Change> {
     let mut found = Vec::new();
     compare("", Some(from), Some(to), &mut found);
@@ -21,6 +52,9 @@ pub fn differences(from: &Value, to: &Value) -> Vec<Change> {
 }
 
 fn compare(path: &str, from: Option<&Value>, to: Option<&Value>, found: &mut Vec<Change>) {
+    if found.len() >= MOST {
+        return;
+    }
     let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     match (from, to) {
         (Some(Value::Object(from)), Some(Value::Object(to))) => {
@@ -37,7 +71,10 @@ fn compare(path: &str, from: Option<&Value>, to: Option<&Value>, found: &mut Vec
             }
         }
         (from, to) if from == to => {}
-        (from, to) => found.push(Change { path: path.to_owned(), from: from.cloned(), to: to.cloned() }),
+        (from, to) => {
+            let path = cut(path.to_owned(), LONGEST_PATH);
+            found.push(Change { path, from: from.cloned(), to: to.cloned() });
+        }
     }
 }
 
@@ -65,5 +102,18 @@ mod tests {
     fn equal_values_differ_nowhere_and_others_at_the_top() {
         assert!(differences(&json!({ "a": [1] }), &json!({ "a": [1] })).is_empty());
         assert_eq!(lines(&json!("text"), &json!({ "a": 1 })), [" \"text\" {\"a\":1}"]);
+    }
+    #[test]
+    fn floods_are_cut() {
+        let many = |text: &str| json!(vec![text; 10_000]);
+        assert_eq!(differences(&many("a"), &many("b")).len(), MOST);
+        let name = "x".repeat(100_000);
+        let long = json!({ (name.as_str()): name.as_str() });
+        let found = differences(&json!({ (name.as_str()): ["y".repeat(100_000)] }), &long).remove(0);
+        let (change, bytes) = found.shortened();
+        assert!(change.path.len() <= LONGEST_PATH && bytes <= LONGEST_PATH + 2 * LONGEST_VALUE + 16, "{bytes}");
+        assert!(change.to.unwrap().as_str().is_some_and(|to| to.starts_with("xxx")));
+        let small = Change { path: "a".to_owned(), from: Some(json!([1])), to: None };
+        assert_eq!(small.clone().shortened(), (small, 4));
     }
 }

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tempfile::TempDir;
 use wagate::plugin::Refusal;
-use wagate_tests::component::{Failure, Verdict, Wat, component};
+use wagate_tests::component::{Failure, Verdict, Wat, component, component_of};
 
 use super::bodies::SPIN;
 use super::{Scene, fails};
@@ -31,6 +32,24 @@ fn core(pages: u32, text: &str) -> Result<Vec<u8>> {
          (func (export \"{FILTER}#on-message\") (param i32) (result i32) unreachable))"
     ))?;
     component(module, "message-plugin")
+}
+
+/// A filter whose hook has the right name and another function.
+fn hollow() -> Result<Vec<u8>> {
+    let dir = TempDir::new()?;
+    let wit = dir.path().join("hollow.wit");
+    std::fs::write(
+        &wit,
+        "package wagate:plugin@1.0.0;
+         interface lifecycle { describe: func(); init: func(); }
+         interface message-filter { judge: func(); }
+         world hollow { export lifecycle; export message-filter; }",
+    )?;
+    let module = wat::parse_str(format!(
+        "(module (func (export \"{LIFECYCLE}#describe\")) (func (export \"{LIFECYCLE}#init\"))
+         (func (export \"{FILTER}#judge\")))"
+    ))?;
+    component_of(module, &wit, "hollow")
 }
 
 /// Bytes, and the code and words of their refusal.
@@ -78,6 +97,12 @@ fn strangers() -> Result<Vec<Row>> {
         ("newer-kv", named(&["wagate:plugin/kv@1.9.0"], hooks, "")?, "wrong_contract", "the component was built for"),
         ("wrong-import", named(&[], hooks, wrong)?, "contract_mismatch", "the component does not fit the contract: "),
         ("empty-exports", named(&[], hooks, "")?, "contract_mismatch", "the component does not fit the contract: "),
+        (
+            "hollow",
+            hollow()?,
+            "contract_mismatch",
+            "the component does not fit the contract: message-filter lacks its function",
+        ),
     ])
 }
 

@@ -14,12 +14,12 @@ use utoipa::ToSchema;
 use self::answer::{DifferingBody, DryRun, ReplayBody};
 use super::bindings::LimitsBody;
 use crate::http::caller::Caller;
-use crate::http::docs::answers::{Body, Guarded, Named};
+use crate::http::docs::answers::{Body, Guarded, Named, Standing};
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, PluginPath};
 use crate::http::{Shared, Site};
 use crate::model::{Event, EventId, Limits, PluginId, SessionId};
-use crate::plugin::catalog::Wish;
+use crate::plugin::catalog::{Catalog, Wish};
 use crate::plugin::rehearse::{Sample, rehearse, replay as run};
 
 /// Events replayed when nothing is said, and at most.
@@ -71,7 +71,7 @@ pub(in crate::http) struct ReplayRequest {
     #[serde(default)]
     #[schema(example = 100, minimum = 1, maximum = 1_000)]
     last: Option<u32>,
-    /// Only those of this session.
+    /// Only those of this session; those of the sessions it is bound to, when left out.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     session_id: Option<SessionId>,
@@ -107,12 +107,12 @@ pub(in crate::http) async fn dry_run(
 /// Replay the last messages through a version of a plugin
 ///
 /// Each is run through the session's chain as it is and as it would be, both on values as they are now; shown is where
-/// the two differ. Nothing is stored, sent or raised, and requests to other services are not made.
+/// the two differ. Nothing is stored, sent or raised, and requests to other services are not made. One at a time.
 #[utoipa::path(post, path = "/api/plugins/{id}/replay", operation_id = "replayThroughPlugin", tag = "Plugins",
     params(("id" = String, Path, description = "The plugin")),
     request_body = ReplayRequest,
     responses((status = 200, description = "What would have gone another way", body = ReplayBody), Body, Guarded,
-              Named))]
+              Named, Standing))]
 pub(in crate::http) async fn replay(
     State(site): Shared,
     caller: Caller,
@@ -128,9 +128,14 @@ pub(in crate::http) async fn replay(
     if let Some(session) = &request.session_id {
         site.parts.store.sessions(caller.scope).get(session).await?.ok_or_else(ApiError::no_session)?;
     }
+    let _alone = catalog.begin_replay(caller.user.id)?;
     let mut events = site.parts.store.events(caller.scope).recent(request.session_id.as_ref(), last).await?;
     // What the account wrote itself meets no plugin.
     events.retain(|event| event.message().is_some_and(|message| !message.from_me));
+    if request.session_id.is_none() {
+        let bindings = catalog.bindings(caller.scope, &id).await?;
+        events.retain(|event| Catalog::covers(&bindings, &event.session));
+    }
     let wish = Wish { version: request.version, config: request.config, ..Wish::default() };
     let mut stages = BTreeMap::new();
     for event in &events {

@@ -25,7 +25,7 @@ pub(in crate::http) struct Upload {
     pub(super) caller: Caller,
     /// The component or script.
     pub(super) source: Source,
-    /// Name, grants, and whether it is to run at once.
+    /// Name, grants, whether it may import more, and whether it is to run at once.
     pub(super) wishes: Wishes,
 }
 
@@ -34,6 +34,7 @@ pub(in crate::http) struct Upload {
 pub(in crate::http) struct Wishes {
     pub(super) name: Option<String>,
     pub(super) grants: Option<Grants>,
+    pub(super) accept_ungranted: bool,
     pub(super) activate: Option<bool>,
 }
 
@@ -80,6 +81,7 @@ impl FromRequest<Arc<Site>> for Upload {
         let wishes = Wishes {
             name: name.or(asked.name),
             grants: grants.or(asked.grants),
+            accept_ungranted: asked.accept_ungranted,
             activate: activate.or(asked.activate),
         };
         Ok(Self { caller, source: Source::Script(script), wishes })
@@ -96,11 +98,14 @@ fn wishes(query: &str) -> Result<Wishes, ApiError> {
             ("grant", word) => words.push(word.to_owned()),
             ("activate", "true") => wishes.activate = Some(true),
             ("activate", "false") => wishes.activate = Some(false),
-            ("activate", _) => {
-                return Err(ApiError::bad_request("invalid_query", "activate must be true or false"));
+            ("accept_ungranted", "true") => wishes.accept_ungranted = true,
+            ("accept_ungranted", "false") => wishes.accept_ungranted = false,
+            (name @ ("activate" | "accept_ungranted"), _) => {
+                return Err(ApiError::bad_request("invalid_query", format!("{name} must be true or false")));
             }
             (other, _) => {
-                let message = format!("unknown parameter {other:?}; there are name, grant and activate");
+                let message =
+                    format!("unknown parameter {other:?}; there are name, grant, accept_ungranted and activate");
                 return Err(ApiError::bad_request("invalid_query", message));
             }
         }
@@ -145,6 +150,7 @@ mod tests {
         let read = wishes("name=a%2Db&grant=log&grant=http%3Aapi.example.org&activate=false").ok().unwrap();
         assert_eq!((read.name.as_deref(), read.activate), (Some("a-b"), Some(false)));
         assert_eq!(read.grants.unwrap().words(), ["log", "http:api.example.org"]);
+        assert!(!read.accept_ungranted && wishes("accept_ungranted=true").ok().unwrap().accept_ungranted);
     }
 
     #[test]
@@ -155,7 +161,7 @@ mod tests {
 
     #[test]
     fn refuses_parameters_it_does_not_know() {
-        for bad in ["grants=log", "activate=1", "grant=LOG", "grant=http:"] {
+        for bad in ["grants=log", "activate=1", "accept_ungranted=yes", "grant=LOG", "grant=http:"] {
             assert!(wishes(bad).is_err(), "{bad}");
         }
     }

@@ -11,7 +11,7 @@ use crate::model::{KeyWrite, Millis, PluginId, Stored};
 
 /// Stored values remembered in a passage.
 const REMEMBERED: usize = 1_000;
-/// Keys one call may write.
+/// Keys a passage may write, those taken away included.
 const WRITTEN: usize = 2_000;
 
 /// The values of one plugin as one passage sees them.
@@ -21,6 +21,10 @@ pub(in crate::plugin) struct Keyspace {
     kept: BTreeMap<String, Entry>,
     fresh: BTreeMap<String, Entry>,
     usage: Option<(u64, u64)>,
+    /// Keys and bytes that all writes add, and those of the calls that went well. What the store holds under a key that
+    /// is written is not read any more, so what a write adds stays the same.
+    added: (i64, i64),
+    added_by_kept: (i64, i64),
 }
 
 /// What a key holds; `None` for nothing.
@@ -66,6 +70,7 @@ impl Keyspace {
             Some(earlier) => earlier.expected.clone(),
             None => relied,
         };
+        self.added = self.grown(&key, value.as_ref().map(Vec::len));
         self.fresh.insert(key, Entry { value, expires_at, expected });
     }
 
@@ -74,19 +79,21 @@ impl Keyspace {
         self.stored.is_empty() && self.kept.is_empty() && self.fresh.is_empty()
     }
 
-    /// Whether the call has written as many keys as it may.
+    /// Whether the passage has written as many keys as it may.
     pub(super) fn is_full(&self) -> bool {
-        self.fresh.len() >= WRITTEN
+        self.fresh.len() + self.kept.len() >= WRITTEN
     }
 
     /// The call went well.
     pub(in crate::plugin) fn keep(&mut self) {
         self.kept.append(&mut self.fresh);
+        self.added_by_kept = self.added;
     }
 
     /// The call failed.
     pub(in crate::plugin) fn discard(&mut self) {
         self.fresh.clear();
+        self.added = self.added_by_kept;
     }
 
     /// The writes of the calls that went well.
@@ -117,16 +124,20 @@ impl Keyspace {
     /// Keys and bytes that this passage would add with one more value; what it takes away is not counted, and a key
     /// whose stored value is unknown counts as new.
     pub(super) fn growth(&self, key: &str, value: usize) -> (i64, i64) {
-        let others = self.kept.iter().filter(|(name, _)| !self.fresh.contains_key(*name)).chain(&self.fresh);
-        let others = others.filter(|(name, _)| *name != key);
-        let others = others.filter_map(|(name, entry)| entry.value.as_ref().map(|value| (name.as_str(), value.len())));
-        others.chain([(key, value)]).fold((0, 0), |(keys, bytes), (name, size)| {
-            let size = size_of_entry(name, size);
-            match self.stored.get(name).and_then(Option::as_ref) {
-                Some(old) => (keys, bytes + size - size_of_entry(name, old.len())),
-                None => (keys + 1, bytes + size),
-            }
-        })
+        self.grown(key, Some(value))
+    }
+
+    /// What all writes add once the key holds so many bytes, or nothing.
+    fn grown(&self, key: &str, value: Option<usize>) -> (i64, i64) {
+        let stored = self.stored.get(key).and_then(Option::as_ref).map(Vec::len);
+        let adds = |value: Option<usize>| match (value, stored) {
+            (None, _) => (0, 0),
+            (Some(size), Some(old)) => (0, size_of_entry(key, size) - size_of_entry(key, old)),
+            (Some(size), None) => (1, size_of_entry(key, size)),
+        };
+        let present = self.written(key).and_then(|entry| entry.value.as_ref()).map(Vec::len);
+        let ((keys, bytes), (old_keys, old_bytes)) = (adds(value), adds(present));
+        (self.added.0 + keys - old_keys, self.added.1 + bytes - old_bytes)
     }
 
     fn written(&self, key: &str) -> Option<&Entry> {
@@ -209,5 +220,22 @@ mod tests {
         keys.keep();
         set(&mut keys, "c", "xyz", None);
         assert_eq!(keys.growth("d", 1), (2, 6));
+        set(&mut keys, "ab", "1234567", None);
+        assert_eq!(keys.growth("d", 1), (2, 9), "3 bytes more than are stored");
+        keys.discard();
+        assert_eq!(keys.growth("d", 1), (2, 4));
+        keys.write("c".to_owned(), Written { value: None, expires_at: None, relied: None });
+        assert_eq!(keys.growth("d", 1), (1, 2));
+    }
+
+    #[test]
+    fn keys_of_earlier_calls_and_keys_taken_away_count() {
+        let mut keys = Keyspace::default();
+        for n in 0..WRITTEN {
+            assert!(!keys.is_full(), "{n}");
+            keys.write(n.to_string(), Written { value: None, expires_at: None, relied: None });
+            keys.keep();
+        }
+        assert!(keys.is_full());
     }
 }

@@ -10,6 +10,7 @@ use crate::http::routes::plugins::answer::{LogBody, StepBody};
 use crate::model::{Effects, Endpoint, Labels, PluginId, Shape, Step};
 use crate::plugin::rehearse::{Change, Differing, Rehearsal};
 use crate::plugin::{Filtered, Left, Shaped};
+use crate::webhook::below;
 
 /// What would have happened. Nothing of it has.
 #[derive(Serialize, ToSchema)]
@@ -159,7 +160,7 @@ pub(in crate::http) struct ReplayBody {
     /// Those that came out the same.
     #[schema(example = 97)]
     pub(super) same: usize,
-    /// Whether all were run; false when there was no time for the rest.
+    /// Whether all were run; false when there was no time or room for the rest.
     pub(super) complete: bool,
     /// Those that came out differently, newest first. `from` is the chain as it is, `to` the one to be tried.
     pub(super) differing: Vec<DifferingBody>,
@@ -173,7 +174,7 @@ pub(in crate::http) struct DifferingBody {
     event_id: String,
     /// When it was stored, milliseconds since 1970.
     occurred_at: i64,
-    /// Where the outcomes differ.
+    /// Where the outcomes differ, the first 200 places. Of a value of more than 4 KiB the beginning of its JSON is shown.
     changes: Vec<ChangeBody>,
 }
 
@@ -244,8 +245,7 @@ impl From<(Endpoint, Shaped)> for ShapedBody {
         match shaped {
             Shaped::Send(Shape { body, content_type, headers, path_suffix }) => {
                 let (body, body_base64) = text_or_base64(body.into());
-                let mut url = endpoint.url.url().clone();
-                url.set_path(&format!("{}{path_suffix}", url.path()));
+                let url = below(endpoint.url.url(), &path_suffix);
                 Self {
                     url: Some(url.into()),
                     content_type: Some(content_type),
