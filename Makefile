@@ -66,16 +66,16 @@ endif
 OF_GUESTS = Makefile $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard plugins wit))
 LANGUAGES := script rust javascript c python
 
-guests: $(GUESTS)/checked $(LANGUAGES:%=$(GUESTS)/readme/%/commands) ## The plugins checked, and one built in each language by the steps of plugins/README.md
+guests: $(GUESTS)/checked $(LANGUAGES:%=$(GUESTS)/readme/%/commands) ## Check the plugins; build one in each language by the steps of plugins/README.md
 
 .SECONDEXPANSION:
 $(GUESTS)/checked: $$(OF_GUESTS)
 	$(MAKE) plugins CHECK=1
 	touch $@
 
-# After `checked`, which shares tools with it.
+# After `checked`, which installs tools. In a folder of cargo's own: it would mix up two plugins of one name.
 $(GUESTS)/readme/%/commands: $$(OF_GUESTS) | $(GUESTS)/checked
-	CARGO_TARGET_DIR=$(GUESTS) plugins/ci/readme.sh $* $(@D)
+	CARGO_TARGET_DIR=$(GUESTS)/readme/target plugins/ci/readme.sh $* $(@D)
 
 frontend: ## Nothing to build yet
 	@echo 'There is no dashboard to build yet: this version is used through its API.'

@@ -3,7 +3,8 @@
 #
 # They start in a fresh copy of what git knows. FOLDER then holds what the lines that speak of wagate need: the plugin,
 # its configuration, a message, and in `commands` those lines, which are not run here. Tools that are installed already
-# are not installed again; CARGO_TARGET_DIR, when set, keeps what cargo builds for the next time.
+# are not installed again; CARGO_TARGET_DIR, when set, keeps what cargo builds for the next time. It must not be the one
+# that build.sh uses: cargo gives both plugins called keyword-router the same file.
 set -euo pipefail
 
 case ${1:-} in
