@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test bench plugins frontend dist derived api-docs tools
+.PHONY: help demo run check test bench plugins guests frontend dist derived api-docs tools
 
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PRODUCT := $(CARGO_TARGET_DIR)/product/wagate
@@ -29,7 +29,7 @@ check: tools ## Format, lints (of the product without the demo too), documentati
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(EVERYTHING) --no-deps --document-private-items --lib
 
 # The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
-test: tools check $(BAILEYS)/node_modules ## Check, then every test
+test: tools check guests $(BAILEYS)/node_modules ## Check, then every test
 	cargo build --locked -p wagate
 	install -D $(CARGO_TARGET_DIR)/debug/wagate $(PRODUCT)
 	cargo build --locked $(EVERYTHING) --bins
@@ -61,6 +61,21 @@ else
 	npm test --silent --prefix plugins/script
 	plugins/ci/compare.sh $(GUESTS)/built
 endif
+
+# What a guest is made of, and what is done to it. Where nothing of it has changed, nothing is done again.
+OF_GUESTS = Makefile $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard plugins wit))
+LANGUAGES := script rust javascript c python
+
+guests: $(GUESTS)/checked $(LANGUAGES:%=$(GUESTS)/readme/%/commands) ## Check the plugins; build one in each language by the steps of plugins/README.md
+
+.SECONDEXPANSION:
+$(GUESTS)/checked: $$(OF_GUESTS)
+	$(MAKE) plugins CHECK=1
+	touch $@
+
+# After `checked`, which installs tools. In a folder of cargo's own: it would mix up two plugins of one name.
+$(GUESTS)/readme/%/commands: $$(OF_GUESTS) | $(GUESTS)/checked
+	CARGO_TARGET_DIR=$(GUESTS)/readme/target plugins/ci/readme.sh $* $(@D)
 
 frontend: ## Nothing to build yet
 	@echo 'There is no dashboard to build yet: this version is used through its API.'

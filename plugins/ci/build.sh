@@ -33,11 +33,14 @@ done
 keyword-router/c/build.sh "$out/keyword-router-c.wasm"
 
 # JavaScript. The engine is kept as it is after loading the source, so time and chance must stand still.
-cc -shared -fPIC -O1 -Wall -Wextra -o "$target/steady.so" ci/steady.c
+# LD_PRELOAD takes no path with a blank in it, which the target folder may have.
+steady=$(mktemp -d)
+trap 'rm -rf "$steady"' EXIT
+cc -shared -fPIC -O1 -Wall -Wextra -o "$steady/steady.so" ci/steady.c
 # Not npm ci: 0.4.5 was not published for every platform it names, and npm ci wants those in the lock file, too.
 javascript() {
 	[[ -x $1/node_modules/.bin/componentize-qjs ]] || npm install --prefix "$1" --no-save --no-audit --no-fund --loglevel error
-	(cd "$1" && LD_PRELOAD=$target/steady.so node node_modules/componentize-qjs/cli.mjs \
+	(cd "$1" && LD_PRELOAD=$steady/steady.so node node_modules/componentize-qjs/cli.mjs \
 		--wit "$2" --world "$3" --js "$4" --sync --stub-wasi -o "$5" >/dev/null)
 }
 javascript script ../../wit/v1 full-plugin src/main.js "$out/script.wasm"

@@ -4,6 +4,7 @@
 mod host;
 mod hostile;
 mod journey;
+mod languages;
 
 use std::path::PathBuf;
 use std::sync::Arc;

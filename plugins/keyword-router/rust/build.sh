@@ -3,16 +3,18 @@
 #
 # What it needs is the standard library for wasm32-unknown-unknown: from rustup (rustup target add
 # wasm32-unknown-unknown), or from Debian's packages rustc-web and rust-web-src, whose compiler then builds it along.
-# WASM_RUSTC=rustup or debian chooses; else rustup's is taken when it is there. In both cases Rust comes from rustup,
-# whose linker makes the module a component. No path of this machine gets into it.
+# WASM_RUSTC=rustup or debian chooses; else rustup's is taken when it is there. The linker wasm-component-ld makes the
+# module a component: rustup's, or else one that is installed. No path of this machine gets into it.
 set -euo pipefail
 
 target=wasm32-unknown-unknown
 sysroot=$(rustc --print sysroot)
 tools=$sysroot/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
 
-if [[ ! -x $tools/wasm-component-ld ]]; then
-	echo "this Rust ($sysroot) has no wasm-component-ld: take one from rustup" >&2
+linker=$(PATH=$tools:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin command -v wasm-component-ld || true)
+if [[ -z $linker ]]; then
+	echo "this Rust ($sysroot) has no wasm-component-ld: take one from rustup, or run" >&2
+	echo "'cargo install --locked wasm-component-ld'" >&2
 	exit 1
 fi
 
@@ -49,8 +51,8 @@ done
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
 export CARGO_ENCODED_RUSTFLAGS
 
-# Linked by wasm-component-ld, the core module becomes a component; wasm-ld, which that calls, is in gcc-ld.
-export PATH=$tools/gcc-ld:$PATH CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$tools/wasm-component-ld
+# It calls wasm-ld, which rustup has in gcc-ld and Debian's lld-19 in a folder of its own.
+export PATH=$tools/gcc-ld:$PATH:/usr/lib/llvm-19/bin CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$linker
 cargo build --release --target "$target" "${options[@]}" "$@"
 
 name=$(sed -n '/^name = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)

@@ -3,7 +3,8 @@
 //! Configuration, all optional: `{"words": ["Project Falcon"], "keep": ["id", "from", …]}`. Of a card or an IBAN the last
 //! four characters stay, of a key its kind (`sk_live_[redacted]`), of a word nothing. In a JSON body only texts change, and
 //! not in the members that `keep` names: ids and addresses, which are long numbers too. Any other text changes as a whole;
-//! bytes stay. It masks what stands before it in the chain, so it belongs at the end. It needs no grant.
+//! bytes stay. It masks what stands before it in the chain, so it belongs at the end, and is bound with the policy `closed` or
+//! `park`: with `open`, a failure lets a webhook go out unmasked. It needs no grant.
 
 mod body;
 mod mask;

@@ -7,6 +7,11 @@ import { configError, hookError, Refusal } from '../src/failure.js';
 import { friendly, verdict } from '../src/message.js';
 import { load } from '../src/program.js';
 
+// The engine has it; Node 18, which Debian 12 has, does not.
+String.prototype.toWellFormed ??= function () {
+  return Buffer.from(String(this)).toString();
+};
+
 const refused = (run, words) => assert.throws(run, (error) => error instanceof Refusal && error.message.includes(words));
 
 test('nothing, or an empty object, passes', () => {
