@@ -1,12 +1,12 @@
 //! A gateway that runs, spoken to by its own API as any client would.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -19,6 +19,9 @@ use crate::model::SessionId;
 
 /// Time a call may take: installing a plugin waits for its compilation.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Time a command lets itself be put off, in all.
+const POLITENESS: Duration = Duration::from_secs(10);
 
 /// The gateway, and the token once logged in.
 #[derive(Clone, Debug)]
@@ -124,17 +127,35 @@ impl Gateway {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }
-        let answer = request.send().await.with_context(|| format!("the gateway at {} did not answer", self.listen))?;
-        if answer.status().is_success() {
-            return Ok(answer);
+        let began = Instant::now();
+        loop {
+            let again = request.try_clone();
+            let answer = request.send().await;
+            let answer = answer.with_context(|| format!("the gateway at {} did not answer", self.listen))?;
+            let status = answer.status();
+            if status.is_success() {
+                return Ok(answer);
+            }
+            // Each command logs in, so a script of several soon asks too often.
+            match (again, pause(&answer)) {
+                (Some(next), Some(pause)) if began.elapsed() + pause <= POLITENESS => {
+                    tokio::time::sleep(pause).await;
+                    request = next;
+                }
+                _ => return Err(refusal(status, &answer.json().await.unwrap_or_default())),
+            }
         }
-        let status = answer.status();
-        Err(refusal(status, &answer.json().await.unwrap_or_default()))
     }
 }
 
 async fn understood<T: DeserializeOwned>(path: &str, answer: Response) -> Result<T> {
     answer.json().await.with_context(|| format!("{path} gave an answer this wagate does not understand"))
+}
+
+/// How long to wait before asking again, where the gateway was asked too often.
+fn pause(answer: &Response) -> Option<Duration> {
+    let seconds = answer.headers().get(RETRY_AFTER).filter(|_| answer.status() == StatusCode::TOO_MANY_REQUESTS)?;
+    seconds.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 
 /// What the gateway says against a call: its own words, and its hint where it gave one.
