@@ -89,7 +89,7 @@ impl Plugins {
         tasks: &Tasks,
     ) -> Result<Self, PluginError> {
         let outside = Outside { store, egress, clock: clock.clone() };
-        let machine = Arc::new(Machine::start(&config, outside)?);
+        let machine = Arc::new(Machine::start(&config, outside, tasks.clone())?);
         let chains = Arc::new(Chains::default());
         tasks.spawn("plugin sweep", chains::sweeping(Arc::clone(&chains), clock, tasks.stopping()));
         Ok(Self(Arc::new(Shared { config, machine, chains, tasks: tasks.clone() })))

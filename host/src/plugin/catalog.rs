@@ -14,7 +14,6 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use self::bindings::fresh;
 pub use self::bindings::{Draft, POSITION, configuration};
@@ -306,18 +305,15 @@ impl Catalog {
         T: Send + 'static,
         F: Future<Output = Result<T, CatalogError>> + Send + 'static,
     {
-        let (tell, told) = oneshot::channel::<Result<T, CatalogError>>();
         let (catalog, id) = (self.clone(), id.clone());
-        self.0.plugins.0.tasks.spawn("plugin change", async move {
-            let changed = async {
-                let done = change.await?;
-                catalog.changed(scope, &id).await?;
-                Ok::<_, CatalogError>(done)
-            };
-            let _nobody_waits = tell.send(changed.await);
-        });
-        let unfinished = Refusal::Unavailable("the change was not finished".to_owned());
-        told.await.unwrap_or_else(|_panicked| Err(unfinished.into()))
+        let whole = async move {
+            let done = change.await?;
+            catalog.changed(scope, &id).await?;
+            Ok(done)
+        };
+        let finished = self.0.plugins.0.tasks.finish("plugin change", whole).await;
+        let unfinished = || Refusal::Unavailable("the change was not finished".to_owned());
+        finished.unwrap_or_else(|| Err(unfinished().into()))
     }
 
     async fn changed(&self, scope: Scope, id: &PluginId) -> Result<(), CatalogError> {

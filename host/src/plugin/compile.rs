@@ -13,12 +13,13 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use child::{compile, confine};
 
@@ -47,7 +48,7 @@ pub(super) struct Compiler {
     folder: PathBuf,
     reservation: u64,
     fingerprint: String,
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
 }
 
 impl Compiler {
@@ -60,7 +61,7 @@ impl Compiler {
         let program = config.compiler.clone().map_or_else(own_program, Ok);
         let program = program.map_err(|error| PluginError::Engine(format!("this program's own path: {error}")))?;
         let fingerprint = fingerprint.to_owned();
-        Ok(Self { program, folder, reservation, fingerprint, turn: Semaphore::new(1) })
+        Ok(Self { program, folder, reservation, fingerprint, turn: Arc::new(Semaphore::new(1)) })
     }
 
     /// The compiled code of a component, when it lies in the cache unharmed. Reads the whole file.
@@ -77,14 +78,14 @@ impl Compiler {
     }
 
     /// Waits for the turn to compile. Meanwhile others may have compiled the same.
-    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        self.turn.acquire().await.map_err(|closed| Refusal::Unavailable(closed.to_string()))
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.turn).acquire_owned().await.map_err(|closed| Refusal::Unavailable(closed.to_string()))
     }
 
     /// Compiles a component into the cache. Answers where, and how long it took.
     pub(super) async fn compile(
         &self,
-        _turn: &SemaphorePermit<'_>,
+        _turn: OwnedSemaphorePermit,
         sha256: &str,
         component: &[u8],
     ) -> Result<(PathBuf, Duration), Refusal> {
@@ -187,7 +188,10 @@ fn sweep(folder: &Path, fingerprint: &str) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.contains(&current) || path.extension().is_some_and(|extension| extension == "part") {
+        // A command beside the gateway may be compiling.
+        let abandoned =
+            || fs::metadata(&path).and_then(|meta| Ok(meta.modified()? + 2 * PATIENCE < now())).unwrap_or(true);
+        if !name.contains(&current) || path.extension().is_some_and(|extension| extension == "part") && abandoned() {
             let _kept_by_the_system = fs::remove_file(&path);
         }
     }
@@ -196,9 +200,12 @@ fn sweep(folder: &Path, fingerprint: &str) -> io::Result<()> {
 
 /// Makes a file as young as one that was just written.
 fn renew(file: &Path) -> io::Result<()> {
-    // The system dates files by its own clock.
-    let now = u64::try_from(Clock::System.now().0).unwrap_or_default();
-    File::open(file)?.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(now))
+    File::open(file)?.set_modified(now())
+}
+
+/// The system's own clock, by which it dates files.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(Clock::System.now().0).unwrap_or_default())
 }
 
 /// Removes the oldest code until so many bytes fit into the budget. Whoever has mapped it keeps it.
@@ -304,6 +311,7 @@ mod tests {
         for name in ["x-0ld.cwasm", "x-0ld.sum", "x-f00.part", "x-f00.cwasm"] {
             fs::write(folder.path().join(name), b"").unwrap();
         }
+        File::open(folder.path().join("x-f00.part")).unwrap().set_modified(now() - 3 * PATIENCE).unwrap();
         compiler(folder.path());
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["x-f00.cwasm"]);
@@ -313,7 +321,7 @@ mod tests {
     async fn a_compiler_that_is_missing_is_no_fault_of_the_component() {
         let folder = tempfile::tempdir().unwrap();
         let compiler = compiler(folder.path());
-        let refused = compiler.compile(&compiler.turn().await.unwrap(), "a", b"").await.unwrap_err();
+        let refused = compiler.compile(compiler.turn().await.unwrap(), "a", b"").await.unwrap_err();
         assert!(refused.is_ours(), "{refused}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

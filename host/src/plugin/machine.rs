@@ -17,6 +17,7 @@ use super::link::Link;
 use super::meter::Lane;
 use super::refusal::Refusal;
 use super::state::{Call, Outside, State};
+use crate::app::tasks::Tasks;
 use crate::config::PluginConfig;
 use crate::model::{Reuse, Scope};
 
@@ -33,6 +34,7 @@ pub(super) struct Machine {
     lane: Arc<Lane>,
     places: Semaphore,
     warm: Arc<Semaphore>,
+    tasks: Tasks,
     /// Calls of one binding at once.
     pub(super) share: usize,
 }
@@ -46,7 +48,7 @@ pub(super) struct Done {
 }
 
 impl Machine {
-    pub(super) fn start(config: &PluginConfig, outside: Outside) -> Result<Self, PluginError> {
+    pub(super) fn start(config: &PluginConfig, outside: Outside, tasks: Tasks) -> Result<Self, PluginError> {
         let engine = Engine::start(config)?;
         let linker = code::linker(&engine.wasm).map_err(|error| PluginError::Engine(causes(&error)))?;
         let compiler = Compiler::open(config, engine.reservation, &engine.fingerprint)?;
@@ -59,6 +61,7 @@ impl Machine {
             lane: Arc::new(Lane::new()),
             places: Semaphore::new(config.concurrency),
             warm: Arc::new(Semaphore::new(config.warm)),
+            tasks,
             share: (config.concurrency / SHARE).max(1),
         })
     }
@@ -87,7 +90,11 @@ impl Machine {
         if let Some(code) = self.load(sha256).await? {
             return Ok((code, Duration::ZERO));
         }
-        let (file, took) = self.compiler.compile(&turn, sha256, component).await?;
+        // It goes on when whoever waits for it leaves, so that the next to ask finds it done.
+        let (compiler, sha, bytes) = (Arc::clone(&self.compiler), sha256.to_owned(), component.to_vec());
+        let whole = async move { compiler.compile(turn, &sha, &bytes).await };
+        let compiled = self.tasks.finish("plugin compilation", whole).await;
+        let (file, took) = compiled.unwrap_or_else(|| Err(Refusal::Unavailable("it was not finished".to_owned())))?;
         let engine = self.engine.wasm.clone();
         let mapped = blocking(move || Code::load(&engine, &file)).await?;
         // The engine looks at what instances will need when it loads the code.
