@@ -8,4 +8,4 @@ wasmtime::component::bindgen!({
 });
 
 pub(in crate::plugin) use exports::wagate::plugin::{lifecycle, message_filter, webhook_transform};
-pub(in crate::plugin) use wagate::plugin::{config, http, kv, log, outbox, types};
+pub(in crate::plugin) use self::wagate::plugin::{config, http, kv, log, outbox, types};
