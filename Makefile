@@ -40,10 +40,14 @@ $(BAILEYS)/node_modules: $(BAILEYS)/package-lock.json
 	npm ci --prefix $(BAILEYS) --ignore-scripts --no-audit --no-fund
 	touch $@
 
-bench: tools ## One measurement: BENCH=kill, sessions, inbound, webhook or store
-	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of: kill' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
+bench: tools ## One measurement: BENCH=kill, sessions, inbound, neighbour, webhook, store or plugin
+	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of: kill plugin' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
+ifeq ($(BENCH),plugin)
+	tests/bench/plugin/run.sh $(CARGO_TARGET_DIR)/bench-plugin
+else
 	cargo build --locked --release $(EVERYTHING) --bins
 	$(CARGO_TARGET_DIR)/release/bench-$(BENCH)
+endif
 
 # Guests are built by compilers of their own, in a folder of their own.
 GUESTS := $(CARGO_TARGET_DIR)/plugins

@@ -7,5 +7,5 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub(in crate::plugin) use exports::wagate::plugin::{lifecycle, message_filter, webhook_transform};
 pub(in crate::plugin) use self::wagate::plugin::{config, http, kv, log, outbox, types};
+pub(in crate::plugin) use exports::wagate::plugin::{lifecycle, message_filter, webhook_transform};

@@ -1,11 +1,13 @@
 //! The limit: the component called through the engine alone, set up as the gateway sets it up, with capabilities that do
 //! nothing.
 
+use std::num::NonZeroUsize;
+
 use anyhow::{Result, ensure};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits,
-    StoreLimitsBuilder,
+    StoreLimitsBuilder, WasmBacktraceDetails,
 };
 
 wasmtime::component::bindgen!({
@@ -28,25 +30,7 @@ struct State {
 
 impl Bare {
     pub(crate) fn new(component: &[u8]) -> Result<Self> {
-        let mut slots = PoolingAllocationConfig::new();
-        slots
-            .total_core_instances(1_000)
-            .max_memory_size(64 << 20)
-            .linear_memory_keep_resident(256 << 10)
-            .table_keep_resident(64 << 10)
-            .async_stack_keep_resident(64 << 10)
-            .pagemap_scan(Enabled::Auto);
-        let mut config = Config::new();
-        config
-            .concurrency_support(false)
-            .epoch_interruption(true)
-            .max_wasm_stack(512 << 10)
-            .async_stack_size(1 << 20)
-            .memory_reservation(4 << 30)
-            .memory_guard_size(32 << 20)
-            .memory_may_move(false)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(slots));
-        let engine = Engine::new(&config)?;
+        let engine = Engine::new(&settings())?;
         let mut linker = Linker::new(&engine);
         MessagePlugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         let plugin = MessagePluginPre::new(linker.instantiate_pre(&Component::new(&engine, component)?)?)?;
@@ -76,6 +60,43 @@ impl Bare {
         ensure!(ready.is_ok(), "init refused: {ready:?}");
         Ok((store, instance))
     }
+}
+
+/// The gateway's settings (host/src/plugin/engine.rs), with the slots of its default configuration.
+fn settings() -> Config {
+    const INSTANCES: u32 = 64 + 64 + 16;
+    let mut slots = PoolingAllocationConfig::new();
+    slots
+        .total_component_instances(INSTANCES)
+        .total_stacks(INSTANCES)
+        .total_memories(INSTANCES * 2)
+        .total_tables(INSTANCES * 4)
+        .total_core_instances(INSTANCES * 64)
+        .max_core_instances_per_component(64)
+        .max_memories_per_component(4)
+        .max_tables_per_component(64)
+        .table_elements(20_000)
+        .max_memory_size(64 << 20)
+        .max_core_instance_size(1 << 20)
+        .max_component_instance_size(4 << 20)
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    let mut settings = Config::new();
+    settings
+        .wasm_memory64(false)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(1 << 20)
+        .memory_reservation(4 << 30)
+        .memory_guard_size(32 << 20)
+        .memory_may_move(false)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(20))
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(slots));
+    settings
 }
 
 async fn call(store: &mut Store<State>, instance: &MessagePlugin) -> Result<()> {

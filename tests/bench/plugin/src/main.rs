@@ -13,6 +13,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use wagate::cli::Cli;
+use wagate::model::Reuse;
+
+use self::ours::Ours;
+
+/// The gateway's.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Calls before counting, and calls counted.
 const WARM_UP: usize = 2_000;
@@ -40,20 +49,27 @@ function onMessage(message) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    let argument = std::env::args().nth(1).context("name the peer's module")?;
+    if argument == "plugin-compiler" {
+        // The gateway compiles in a process of its own program, which is this one here.
+        return wagate::cli::run(Cli::parse()).await;
+    }
+    let peer = read(Path::new(&argument))?;
     let dist = root().join("plugins/dist");
     let router = read(&dist.join("keyword-router.wasm"))?;
     let bare = bare::Bare::new(&router)?;
     figure("plugin.bare.fresh_us", bare.fresh().await?);
     figure("plugin.bare.warm_us", bare.warm().await?);
-    let ours = ours::Ours::start().await?;
-    let rust = ours.chain(&router, None, CONFIG).await?;
-    figure("plugin.rust.fresh_us", ours.calls(&rust).await?);
-    figure("plugin.rust.warm_us", ours.calls(&ours::warm(&rust)).await?);
-    let script = ours.chain(&read(&dist.join("script.wasm"))?, Some(SCRIPT), "{}").await?;
+    let ours = Ours::start().await?;
+    let fresh = ours.chain("fresh", &router, None, CONFIG, Reuse::Fresh).await?;
+    figure("plugin.rust.fresh_us", ours.calls(&fresh).await?);
+    let warm = ours.chain("warm", &router, None, CONFIG, Reuse::Warm).await?;
+    figure("plugin.rust.warm_us", ours.calls(&warm).await?);
+    let script = read(&dist.join("script.wasm"))?;
+    let script = ours.chain("script", &script, Some(SCRIPT), "{}", Reuse::Warm).await?;
     figure("plugin.script.warm_us", ours.calls(&script).await?);
     ours.stop().await;
-    let peer = std::env::args().nth(1).context("name the peer's component")?;
-    figure("plugin.extism.warm_us", peer::warm(&read(Path::new(&peer))?)?);
+    figure("plugin.extism.warm_us", peer::warm(&peer)?);
     Ok(())
 }
 

@@ -1,18 +1,17 @@
-//! The keyword router as an extism plugin: the message as JSON in, the verdict as JSON out.
+//! The keyword router as an extism plugin: the message as JSON in, the verdict as JSON out. Like ours, it reads its
+//! configuration once an instance, and looks for words with the same code.
 
-use extism_pdk::{FnResult, config, plugin_fn};
+#[path = "../../../../../plugins/keyword-router/rust/src/router.rs"]
+mod router;
+
+use std::sync::OnceLock;
+
+use extism_pdk::{Error, FnResult, config, plugin_fn};
 use serde::{Deserialize, Serialize};
 
-#[derive(Deserialize)]
-struct Config {
-    routes: Vec<Route>,
-}
+use self::router::Router;
 
-#[derive(Deserialize)]
-struct Route {
-    words: Vec<String>,
-    endpoints: Vec<String>,
-}
+static ROUTER: OnceLock<Router> = OnceLock::new();
 
 #[derive(Deserialize)]
 struct Message {
@@ -20,22 +19,28 @@ struct Message {
 }
 
 #[derive(Serialize)]
-struct Verdict {
-    label: String,
-    route_to: Vec<String>,
+struct Verdict<'a> {
+    labels: Labels,
+    route_to: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Labels {
+    route: String,
 }
 
 #[plugin_fn]
 pub fn on_message(input: String) -> FnResult<String> {
     let message: Message = serde_json::from_str(&input)?;
-    let config: Config = serde_json::from_str(&config::get("config")?.unwrap_or_default())?;
-    let text = message.text.to_lowercase();
-    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).collect();
-    for route in config.routes {
-        if let Some(found) = route.words.iter().find(|word| words.contains(&word.as_str())) {
-            let verdict = Verdict { label: found.clone(), route_to: route.endpoints };
-            return Ok(serde_json::to_string(&verdict)?);
-        }
+    let endpoints = router()?.route(&message.text);
+    let verdict = endpoints.map(|route_to| Verdict { labels: Labels { route: route_to.join(",") }, route_to });
+    Ok(serde_json::to_string(&verdict)?)
+}
+
+fn router() -> Result<&'static Router, Error> {
+    if let Some(router) = ROUTER.get() {
+        return Ok(router);
     }
-    Ok("null".to_owned())
+    let router = Router::read(&config::get("config")?.unwrap_or_default()).map_err(Error::msg)?;
+    Ok(ROUTER.get_or_init(|| router))
 }
