@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test bench plugins frontend dist derived api-docs tools
+.PHONY: help demo run check test bench plugins guests frontend dist derived api-docs tools
 
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PRODUCT := $(CARGO_TARGET_DIR)/product/wagate
@@ -29,7 +29,7 @@ check: tools ## Format, lints (of the product without the demo too), documentati
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(EVERYTHING) --no-deps --document-private-items --lib
 
 # The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
-test: tools check $(BAILEYS)/node_modules ## Check, then every test
+test: tools check guests $(BAILEYS)/node_modules ## Check, then every test
 	cargo build --locked -p wagate
 	install -D $(CARGO_TARGET_DIR)/debug/wagate $(PRODUCT)
 	cargo build --locked $(EVERYTHING) --bins
@@ -40,13 +40,46 @@ $(BAILEYS)/node_modules: $(BAILEYS)/package-lock.json
 	npm ci --prefix $(BAILEYS) --ignore-scripts --no-audit --no-fund
 	touch $@
 
-bench: tools ## One measurement: BENCH=kill, sessions, inbound, webhook or store
-	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of: kill' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
+bench: tools ## One measurement: BENCH=kill, sessions, inbound, neighbour, webhook, store or plugin
+	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of: kill plugin' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
+ifeq ($(BENCH),plugin)
+	tests/bench/plugin/run.sh $(CARGO_TARGET_DIR)/bench-plugin
+else
 	cargo build --locked --release $(EVERYTHING) --bins
 	$(CARGO_TARGET_DIR)/release/bench-$(BENCH)
+endif
 
-plugins: ## Nothing to build yet
-	@echo 'There are no plugins to build yet: the plugin host is not part of this version.'
+# Guests are built by compilers of their own, in a folder of their own.
+GUESTS := $(CARGO_TARGET_DIR)/plugins
+GUEST_CARGO := CARGO_TARGET_DIR=$(GUESTS) cargo
+
+plugins: tools ## Build all plugins and write plugins/dist (CHECK=1: test them, and compare with what is committed)
+	CARGO_TARGET_DIR=$(GUESTS) plugins/ci/build.sh $(GUESTS)/built
+ifeq ($(CHECK),)
+	for wasm in plugins/dist/*.wasm; do install -m 644 $(GUESTS)/built/$$(basename $$wasm) $$wasm; done
+	install -m 644 $(GUESTS)/built/built-with plugins/dist/built-with
+else
+	cd plugins && $(GUEST_CARGO) fmt --all -- --check
+	cd plugins && $(GUEST_CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	cd plugins && $(GUEST_CARGO) test --locked --workspace
+	npm test --silent --prefix plugins/script
+	plugins/ci/compare.sh $(GUESTS)/built
+endif
+
+# What a guest is made of, and what is done to it. Where nothing of it has changed, nothing is done again.
+OF_GUESTS = Makefile $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard plugins wit))
+LANGUAGES := script rust javascript c python
+
+guests: $(GUESTS)/checked $(LANGUAGES:%=$(GUESTS)/readme/%/commands) ## Check the plugins; build one in each language by the steps of plugins/README.md
+
+.SECONDEXPANSION:
+$(GUESTS)/checked: $$(OF_GUESTS)
+	$(MAKE) plugins CHECK=1
+	touch $@
+
+# After `checked`, which installs tools. In a folder of cargo's own: it would mix up two plugins of one name.
+$(GUESTS)/readme/%/commands: $$(OF_GUESTS) | $(GUESTS)/checked
+	CARGO_TARGET_DIR=$(GUESTS)/readme/target plugins/ci/readme.sh $* $(@D)
 
 frontend: ## Nothing to build yet
 	@echo 'There is no dashboard to build yet: this version is used through its API.'

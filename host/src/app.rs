@@ -1,7 +1,7 @@
 //! The gateway as one value: every long-lived part, built from the configuration, started and stopped in order.
 //!
-//! Start: vault → store → egress → webhooks → inbound (what was stored and not routed first) → WhatsApp → sessions →
-//! outbound → auth → HTTP → the sessions that were running. Stop: sessions leave WhatsApp, so nothing more arrives;
+//! Start: vault → store → egress → webhooks → plugins → inbound (what was stored and not routed first) → WhatsApp →
+//! sessions → outbound and its queue → auth → HTTP → the sessions that were running. Stop: sessions leave WhatsApp, so nothing more arrives;
 //! then every task; the store last.
 //!
 //! Invariant: a part is started after everything it calls and stopped before it.
@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use self::tasks::Tasks;
 use crate::auth::{Auth, AuthError, OneTimePassword};
 use crate::config::Config;
@@ -19,7 +21,9 @@ use crate::egress::{Egress, EgressError};
 use crate::http::{Parts, Server};
 use crate::inbound::Inbound;
 use crate::model::Clock;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, queue};
+use crate::plugin::catalog::Catalog;
+use crate::plugin::{PluginError, Plugins};
 use crate::session::Sessions;
 use crate::store::vault::VaultError;
 use crate::store::{Store, StoreError, Vault};
@@ -62,6 +66,9 @@ pub enum StartError {
     /// The outgoing HTTP client could not be built.
     #[error(transparent)]
     Egress(#[from] EgressError),
+    /// Plugins cannot be run.
+    #[error(transparent)]
+    Plugins(#[from] PluginError),
     /// TLS towards WhatsApp could not be set up.
     #[error("TLS could not be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -98,9 +105,19 @@ impl App {
         let store = Store::open(&config.database, vault, clock.clone(), &storing).await?;
         let egress = Egress::new(&config.webhook, mode == Mode::Demo)?;
         let webhooks = Webhooks::start(store.clone(), egress.clone(), clock.clone(), config.webhook, &tasks);
-        let inbound = Inbound::start(store.clone(), &tasks, move || webhooks.wake());
-        let unrouted = inbound.resume().await?;
+        let plugins = Plugins::start(config.plugin, store.clone(), egress.clone(), clock.clone(), &tasks)?;
+        let queued = Arc::new(Notify::new());
+        let (wake, queue_wake) = (webhooks, Arc::clone(&queued));
+        let inbound = Inbound::start(store.clone(), plugins.clone(), clock.clone(), &tasks, move || {
+            wake.wake();
+            queue_wake.notify_one();
+        });
+        let again = inbound.clone();
+        let catalog = Catalog::new(plugins.clone(), store.clone(), move || again.look_again());
+        catalog.welcome_all().await?;
+        inbound.resume(&tasks);
         let starting_at_once = config.whatsapp.starting_at_once;
+        let raising = inbound.clone();
         let whatsapp = Whatsapp::new(
             config.whatsapp,
             store.clone(),
@@ -110,7 +127,12 @@ impl App {
             receiver(inbound),
         )?;
         let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), starting_at_once);
-        let outbound = Outbound::new(store.clone(), sessions.clone(), clock.clone());
+        let wake = Arc::clone(&queued);
+        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone(), move |raised| {
+            raising.take_up(raised);
+            wake.notify_one();
+        });
+        queue::start(outbound.clone(), store.clone(), clock.clone(), queued, &tasks);
         let auth = match mode {
             Mode::Product => Auth::open(&config.auth, &config.data_dir, store.clone(), clock.clone())?,
             Mode::Demo => Auth::open_demo(&config.auth, &config.data_dir, store.clone(), clock.clone())?,
@@ -120,6 +142,7 @@ impl App {
             store: store.clone(),
             sessions: sessions.clone(),
             outbound,
+            catalog,
             auth,
             egress,
             clock,
@@ -127,7 +150,7 @@ impl App {
         };
         let server = Server::bind(parts, &tasks).map_err(|reason| StartError::Listen { address: listen, reason })?;
         let resumed = sessions.resume().await?;
-        tracing::info!(address = %server.addr(), resumed, unrouted, "the gateway is up");
+        tracing::info!(address = %server.addr(), resumed, "the gateway is up");
         Ok(Self { server, sessions, store, tasks, storing, first_password })
     }
 

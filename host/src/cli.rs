@@ -10,6 +10,8 @@ mod export;
 mod flags;
 mod gateway;
 mod migrate;
+mod plugin;
+mod plugin_compiler;
 mod qr;
 mod say;
 mod serve;
@@ -54,11 +56,16 @@ enum Command {
     User(door::Request<user::Command>),
     /// List sessions, link one to a phone.
     Session(door::Request<session::Command>),
+    /// Look at plugins, try them, install and run them.
+    Plugin(door::Request<plugin::Command>),
     /// Bring the database to the newest schema, which `serve` also does.
     Migrate,
     /// Write the API document or the example settings file.
     #[command(subcommand)]
     Export(export::Command),
+    /// Compile a component; called by the gateway itself.
+    #[command(hide = true)]
+    PluginCompiler(plugin_compiler::Arguments),
 }
 
 /// Runs one command.
@@ -71,6 +78,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Config(command) => settings::run(&command, &Values::resolve(&sources)?),
         Command::User(arguments) => user::run(arguments, &Config::load(&sources)?).await,
         Command::Session(arguments) => session::run(arguments, &Config::load(&sources)?).await,
+        Command::Plugin(arguments) => plugin::run(arguments, &Config::load(&sources)?).await,
+        Command::PluginCompiler(arguments) => plugin_compiler::run(&arguments),
         Command::Migrate => migrate::run(&Config::load(&sources)?).await,
         Command::Export(command) => {
             export::run(&command);

@@ -10,6 +10,7 @@
 mod auth;
 mod database;
 mod http;
+mod plugin;
 mod setting;
 mod show;
 mod source;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 pub use auth::AuthConfig;
 pub use database::DatabaseConfig;
 pub use http::HttpConfig;
+pub use plugin::PluginConfig;
 pub use setting::Setting;
 pub use show::{example, show};
 pub use source::{Origin, Sources, environment};
@@ -48,6 +50,8 @@ pub struct Config {
     pub whatsapp: WhatsappConfig,
     /// Posting webhooks.
     pub webhook: WebhookConfig,
+    /// Running plugins.
+    pub plugin: PluginConfig,
     /// Sealing secrets at rest.
     pub vault: VaultConfig,
     /// Logs.
@@ -66,13 +70,14 @@ const SETTINGS: &[&Setting] = &[&DATA_DIR];
 
 /// Every setting, in the order it is shown.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
-    let areas: [&[&'static Setting]; 8] = [
+    let areas: [&[&'static Setting]; 9] = [
         SETTINGS,
         http::SETTINGS,
         database::SETTINGS,
         auth::SETTINGS,
         whatsapp::SETTINGS,
         webhook::SETTINGS,
+        plugin::SETTINGS,
         vault::SETTINGS,
         telemetry::SETTINGS,
     ];
@@ -94,6 +99,7 @@ impl Config {
             auth: AuthConfig::read(values)?,
             whatsapp: WhatsappConfig::read(values)?,
             webhook: WebhookConfig::read(values)?,
+            plugin: PluginConfig::read(values, &data_dir)?,
             vault: VaultConfig::read(values, &data_dir)?,
             telemetry: TelemetryConfig::read(values)?,
             data_dir,

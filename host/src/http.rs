@@ -27,6 +27,7 @@ use crate::config::HttpConfig;
 use crate::egress::Egress;
 use crate::model::Clock;
 use crate::outbound::Outbound;
+use crate::plugin::catalog::Catalog;
 use crate::session::Sessions;
 use crate::store::Store;
 
@@ -42,6 +43,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// The sender.
     pub outbound: Outbound,
+    /// The catalog of plugins.
+    pub catalog: Catalog,
     /// Users and tokens.
     pub auth: Auth,
     /// The outgoing client, which judges webhook addresses.

@@ -1,30 +1,55 @@
-//! Stations one and two of an incoming message: `receive` stores it, `route` makes one delivery per endpoint.
+//! Stations one and two of an incoming message: `receive` stores it, `route` passes it through the plugins and makes
+//! one delivery per endpoint.
 //!
-//! Invariant: `receive` returns only after the commit, and its return is the acknowledgement to WhatsApp. What
-//! was stored but not routed when the process ended is routed at the next start.
+//! Invariant: `receive` returns only after the commit, and its return is the acknowledgement to WhatsApp; no plugin
+//! runs before it. What was stored but not routed when the process ended is routed at the next start.
 
+mod held;
+mod lanes;
+mod resume;
 mod route;
 
 use std::sync::Arc;
 
-use crate::app::tasks::Tasks;
-use crate::model::{Incoming, Scope, SessionId};
-use crate::store::{Store, StoreError};
+use tokio::sync::Notify;
 
-use self::route::Lanes;
+use self::lanes::Lanes;
+use self::route::Router;
+use crate::app::tasks::Tasks;
+use crate::model::{Clock, Event, Incoming, Scope, SessionId};
+use crate::plugin::Plugins;
+use crate::store::events::Past;
+use crate::store::{Store, StoreError};
 
 /// The incoming side. Cheap to clone.
 #[derive(Clone)]
 pub struct Inbound {
     store: Store,
     lanes: Arc<Lanes>,
+    held: Arc<Notify>,
 }
 
 impl Inbound {
-    /// Starts the routing lanes. `routed` is called after each routed event that has deliveries.
-    pub fn start(store: Store, tasks: &Tasks, routed: impl Fn() + Send + Sync + 'static) -> Self {
-        let lanes = Arc::new(Lanes::start(&store, tasks, &(Arc::new(routed) as route::Routed)));
-        Self { store, lanes }
+    /// Starts the routing lanes. `routed` is called after each routed event that left something to deliver or send.
+    pub fn start(
+        store: Store,
+        plugins: Plugins,
+        clock: Clock,
+        tasks: &Tasks,
+        routed: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let held = Arc::new(Notify::new());
+        let router = Router {
+            store: store.clone(),
+            plugins,
+            clock: clock.clone(),
+            routed: Arc::new(routed),
+            held: Arc::clone(&held),
+        };
+        let lanes = Arc::new(Lanes::start(&router, tasks));
+        let watch = held::watch(store.clone(), Arc::clone(&lanes), Arc::clone(&held), clock, tasks.clone());
+        tasks.spawn("held events", watch);
+        Self { store, lanes, held }
     }
 
     /// Makes a session's messages durable, all or none, then has the new ones routed.
@@ -36,18 +61,22 @@ impl Inbound {
         Ok(())
     }
 
-    /// Routes what an earlier process stored and did not route. Call before sessions start, so that order holds.
-    pub async fn resume(&self) -> Result<usize, StoreError> {
-        const PAGE: u32 = 500;
-        let (mut after, mut resumed) = (None, 0);
-        loop {
-            let page = self.store.events(Scope::gateway()).unrouted(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(resumed) };
-            after = Some(last.id.clone());
-            resumed += page.len();
-            for event in page {
-                self.lanes.enter(event).await;
-            }
+    /// Has routed what an earlier process stored and did not route, in a task of its own: it may be much, and a start
+    /// does not wait for it. Call before sessions start, so that order holds.
+    pub fn resume(&self, tasks: &Tasks) {
+        self.lanes.fall_behind();
+        tasks.spawn("resuming", resume::resume(self.store.clone(), Arc::clone(&self.lanes), tasks.clone()));
+    }
+
+    /// Has events routed that were stored elsewhere. For those whose lane is full their time comes later.
+    pub fn take_up(&self, stored: Vec<Event>) {
+        for event in stored {
+            self.lanes.offer(event, Past::default());
         }
+    }
+
+    /// Held events may have come due: look now.
+    pub fn look_again(&self) {
+        self.held.notify_one();
     }
 }

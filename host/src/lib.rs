@@ -9,6 +9,7 @@ pub mod http;
 pub mod inbound;
 pub mod model;
 pub mod outbound;
+pub mod plugin;
 pub mod session;
 pub mod store;
 pub mod telemetry;

@@ -11,16 +11,21 @@ mod delivery;
 mod event;
 mod id;
 mod message;
+mod plugin;
 mod session;
 mod time;
 
 pub use account::{Role, Scope, User, UserId};
 pub use chat::{Chat, ChatError, Phone, PhoneError};
 pub use delivery::{Attempt, AttemptOutcome, Delivery, DeliveryState, Endpoint, WebhookUrl, WebhookUrlError};
-pub use event::{Event, EventKind};
-pub use id::{DeliveryId, EndpointId, EventId, IdError, MessageId, RequestId, SessionId};
+pub use event::{Event, Happening, MESSAGE_RECEIVED};
+pub use id::{BindingId, DeliveryId, EndpointId, EventId, IdError, MessageId, PluginId, RequestId, SessionId};
 pub use message::{
     GroupSummary, Incoming, MessageKind, MessageState, NumberCheck, Outgoing, Receipt, ReceiptKind, Sent,
+};
+pub use plugin::{
+    Binding, Bound, Effects, FailurePolicy, GrantError, Grants, Hook, HttpGrant, KeyWrite, Labels, Limits, LogLevel,
+    LogLine, Plugin, PluginEvent, PluginVersion, QueuedSend, Report, Reuse, Shape, Step, Stored,
 };
 pub use session::{Link, Pairing, Session, Status};
 pub use time::{Clock, Millis};

@@ -11,11 +11,14 @@
 //!
 //! Invariant: nothing is answered as written before the disk has it.
 
+mod column;
 pub mod deliveries;
 mod dialect;
-mod endpoints;
+pub mod endpoints;
 pub mod events;
 pub mod keys;
+pub mod plugin_sends;
+pub mod plugins;
 mod pool;
 pub mod sends;
 pub mod sessions;
@@ -96,6 +99,9 @@ pub enum StoreError {
     /// Anything else the engine reports.
     #[error("the database failed: {0}")]
     Database(#[source] sqlx::Error),
+    /// What plugins relied on was changed by others, again and again.
+    #[error("values kept changing while plugins relied on them; try again")]
+    Contended,
     /// The work panicked and was undone: a fault in wagate.
     #[error("a write panicked and was undone; please report this with the log")]
     Panicked,
@@ -190,6 +196,11 @@ impl Store {
         events::Events(self, scope)
     }
 
+    /// Webhook endpoints.
+    pub fn endpoints(&self, scope: Scope) -> endpoints::Endpoints<'_> {
+        endpoints::Endpoints(self, scope)
+    }
+
     /// Webhook deliveries.
     pub fn deliveries(&self, scope: Scope) -> deliveries::Deliveries<'_> {
         deliveries::Deliveries(self, scope)
@@ -198,6 +209,16 @@ impl Store {
     /// Sends and their idempotency keys.
     pub fn sends(&self, scope: Scope) -> sends::Sends<'_> {
         sends::Sends(self, scope)
+    }
+
+    /// Plugins: the catalog, where they are bound, what they keep and what they said.
+    pub fn plugins(&self, scope: Scope) -> plugins::Plugins<'_> {
+        plugins::Plugins(self, scope)
+    }
+
+    /// Messages plugins asked to be sent.
+    pub fn plugin_sends(&self, scope: Scope) -> plugin_sends::PluginSends<'_> {
+        plugin_sends::PluginSends(self, scope)
     }
 
     /// Small values of the gateway itself, such as the web client version last fetched.

@@ -3,7 +3,6 @@
 //! One task claims; each attempt is a task of its own. The rows are the queue: nothing waits in memory only, so a
 //! killed process loses no delivery and its successor starts where it stood.
 //!
-//! - [`body`] makes the founding body, once, when an event is routed
 //! - [`attempt`] is one attempt in four types, [`sign`] and [`retry`] its pure decisions
 //!
 //! Endpoints share the slots: first come, first served. What will keep them apart, a limit and a breaker for each,
@@ -12,8 +11,6 @@
 //! Delivery is at least once: a receiver may see a `webhook-id` again, always with the same body.
 //!
 //! Invariant: no transaction is open while a receiver is spoken to, and only the newest claim settles a delivery.
-
-pub mod body;
 
 mod attempt;
 mod retry;
@@ -31,6 +28,7 @@ use crate::egress::Egress;
 use crate::model::{Clock, Delivery, Scope};
 use crate::store::deliveries::{Deliveries, Settlement};
 use crate::store::{Store, StoreError};
+pub use attempt::below;
 use attempt::{Due, Settled};
 
 /// The longest the deliverer goes without looking for due rows.

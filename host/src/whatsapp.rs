@@ -33,7 +33,7 @@ use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 use crate::app::tasks::Tasks;
 use crate::config::WhatsappConfig;
 use crate::egress::Egress;
-use crate::model::{Clock, MessageId, SessionId};
+use crate::model::{Clock, SessionId};
 use crate::store::Store;
 
 pub use account::{Account, AccountError};
@@ -150,14 +150,6 @@ impl Whatsapp {
         });
         receiver
     }
-}
-
-/// A fresh message id in the form WhatsApp Web gives its own: `3EB0` and 9 random bytes in hex
-/// (whatsapp-rust 0.7.0 `wacore/src/request.rs`).
-pub fn new_message_id() -> MessageId {
-    let random: [u8; 9] = rand::random();
-    let hex = random.iter().fold("3EB0".to_owned(), |text, byte| format!("{text}{byte:02X}"));
-    MessageId::from(hex)
 }
 
 /// One TLS configuration for all sessions: Mozilla's roots, ring.

@@ -1,16 +1,18 @@
 //! How fast messages come in: stored and acknowledged per second over 50 sessions, and the way from a phone's send to
-//! the webhook at 100 messages a second. Gateway and simulator run in processes of their own, on the same cores.
+//! the webhook at 100 messages a second, with the plugin `forward` alone on it and with `keyword-router` besides. Gateway
+//! and simulator run in processes of their own, on the same cores.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use tempfile::TempDir;
 use tokio::time::sleep;
+use wagate_tests::catalog::keyword_router;
 use wagate_tests::figures::{figure, ms, per_s, quantile};
 use wagate_tests::process::{Setup, demo_binary};
-use wagate_tests::receiver::{Receiver, Recorded};
-use wagate_tests::simulator::Simulator;
+use wagate_tests::receiver::Receiver;
+use wagate_tests::simulator::{Clocks, Simulator};
 
 const SESSIONS: usize = 50;
 const WRITERS: usize = 10;
@@ -42,18 +44,26 @@ async fn main() -> Result<()> {
     receiver.wait_for(expected, Duration::from_mins(2)).await?;
     sleep(Duration::from_secs(2)).await;
 
-    let anchor = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
     let writer = writers.first().context("no writer")?;
-    simulator.write(writer, accounts, PACED, Some(PACE)).await?;
-    expected += PACED;
-    let requests = receiver.wait_for(expected, Duration::from_mins(1)).await?;
-    let paced = requests.get(expected - PACED..).context("too few webhooks")?;
-    let mut latencies = paced.iter().map(|request| latency(request, anchor)).collect::<Result<Vec<_>>>()?;
+    let mut forwarded = paced(&simulator, writer, accounts, &receiver).await?;
+    keyword_router(&api).await?;
+    let mut routed = paced(&simulator, writer, accounts, &receiver).await?;
 
     figure("inbound.stored_per_s", stored, "messages/s");
-    figure("inbound.p50_ms", ms(quantile(&mut latencies, 0.50)), "ms");
-    figure("inbound.p99_ms", ms(quantile(&mut latencies, 0.99)), "ms");
+    figure("inbound.p50_ms", ms(quantile(&mut forwarded, 0.50)), "ms");
+    figure("inbound.p99_ms", ms(quantile(&mut forwarded, 0.99)), "ms");
+    figure("inbound.router_p50_ms", ms(quantile(&mut routed, 0.50)), "ms");
+    figure("inbound.router_p99_ms", ms(quantile(&mut routed, 0.99)), "ms");
     Ok(())
+}
+
+/// One phone writes to all accounts at [`PACE`]; how long each message was on its way.
+async fn paced(simulator: &Simulator, writer: &str, accounts: &[String], receiver: &Receiver) -> Result<Vec<Duration>> {
+    let (clocks, before) = (Clocks::read()?, receiver.count());
+    simulator.write(writer, accounts, PACED, Some(PACE)).await?;
+    let requests = receiver.wait_for(before + PACED, Duration::from_mins(1)).await?;
+    let paced = requests.get(before..).context("too few webhooks")?;
+    paced.iter().map(|request| clocks.way(request)).collect()
 }
 
 /// Everybody writes as fast as it goes; it ends when the last message is acknowledged.
@@ -65,13 +75,4 @@ async fn flood(simulator: &Simulator, writers: &[String], accounts: &[String]) -
         sleep(Duration::from_millis(10)).await;
     }
     Ok(per_s(FLOOD, began.elapsed()))
-}
-
-/// From the moment the phone made the message (its last word, Unix milliseconds) to the webhook's arrival.
-fn latency(request: &Recorded, (instant, unix): (Instant, Duration)) -> Result<Duration> {
-    let body = request.json()?;
-    let text = body["message"]["message"].as_str().context("no text")?;
-    let made: u64 = text.rsplit(' ').next().context("no time")?.parse()?;
-    let arrived = unix + request.at.duration_since(instant);
-    Ok(arrived.saturating_sub(Duration::from_millis(made)))
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use wagate::model::{Attempt, AttemptOutcome, Clock, Event, Scope, SessionId};
+use wagate::model::{Attempt, AttemptOutcome, Clock, Event, Scope, SessionId, Shape};
 use wagate::store::deliveries::Settlement;
-use wagate::store::events::NewDelivery;
+use wagate::store::events::{NewDelivery, Routing};
 use wagate::whatsapp::keys::KeyStore;
 use wagate_tests::figures::{figure, ms, per_s, quantile};
 use wagate_tests::post::Post;
@@ -81,10 +81,11 @@ async fn deliver() -> Result<()> {
     }
     figure("store.receive_batched_per_s", per_s(stored.len(), begun.elapsed()), "messages/s");
 
-    let plan = [NewDelivery { endpoint: post.endpoint().await?, body: "x".repeat(300) }];
+    let delivery = NewDelivery { endpoint: post.endpoint().await?, shape: Shape::json("x".repeat(300)) };
+    let plan = Routing { deliveries: vec![delivery], ..Routing::default() };
     let begun = Instant::now();
     for part in stored.chunks(CALLERS) {
-        try_join_all(part.iter().map(|event| events.route(&event.id, &plan))).await?;
+        try_join_all(part.iter().map(|event| events.route(&event.id, plan.clone()))).await?;
     }
     figure("store.route_per_s", per_s(stored.len(), begun.elapsed()), "messages/s");
 

@@ -19,14 +19,19 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
 use wagate::auth::{Auth, OneTimePassword};
-use wagate::config::{AuthConfig, DatabaseConfig, HttpConfig, VaultConfig, WebhookConfig, WhatsappConfig};
+use wagate::config::{
+    AuthConfig, DatabaseConfig, HttpConfig, PluginConfig, VaultConfig, WebhookConfig, WhatsappConfig,
+};
 use wagate::egress::Egress;
 use wagate::http::{Parts, Server};
 use wagate::model::{Clock, Millis};
 use wagate::outbound::Outbound;
+use wagate::plugin::Plugins;
+use wagate::plugin::catalog::Catalog;
 use wagate::session::Sessions;
 use wagate::store::{Store, Vault};
 use wagate::whatsapp::Whatsapp;
+use wagate_tests::process::demo_binary;
 
 /// The administrator's password, where the test does not choose another.
 const PASSWORD: &str = "correct horse battery";
@@ -34,15 +39,15 @@ const PASSWORD: &str = "correct horse battery";
 const JWT_SECRET: &str = "5f0c1e77d2a94b8896c3e1f0a7b2d4c6";
 
 /// A gateway without WhatsApp behind it, and a client.
-struct Site {
-    base: String,
+pub(crate) struct Site {
+    pub(crate) base: String,
     address: SocketAddr,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     clock: Clock,
     tasks: Tasks,
     /// The store's own, because its writer ends last.
     writer: Tasks,
-    store: Store,
+    pub(crate) store: Store,
     sessions: Sessions,
     first_password: Option<OneTimePassword>,
     dir: Arc<TempDir>,
@@ -57,14 +62,14 @@ struct Settings {
 }
 
 /// An answer: status, headers and JSON body (`null` when there is none).
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: reqwest::header::HeaderMap,
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl Site {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         Self::start_with(|_| ()).await
     }
 
@@ -88,7 +93,16 @@ impl Site {
             Arc::new(|_, _| Box::pin(async { Ok(()) })),
         )?;
         let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), 4);
-        let outbound = Outbound::new(store.clone(), sessions.clone(), clock.clone());
+        let plugin = PluginConfig {
+            compiler: Some(demo_binary()?),
+            max_component_mib: 32,
+            concurrency: 16,
+            warm: 4,
+            cache_dir: dir.path().join("plugins"),
+        };
+        let plugins = Plugins::start(plugin, store.clone(), egress.clone(), clock.clone(), &tasks)?;
+        let catalog = Catalog::new(plugins.clone(), store.clone(), || ());
+        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone(), |_| ());
         let open = if demo { Auth::open_demo } else { Auth::open };
         let auth = open(&auth, dir.path(), store.clone(), clock.clone())?;
         let first_password = auth.first_start().await?;
@@ -96,6 +110,7 @@ impl Site {
             store: store.clone(),
             sessions: sessions.clone(),
             outbound,
+            catalog,
             auth,
             egress,
             clock: clock.clone(),
@@ -107,7 +122,7 @@ impl Site {
     }
 
     /// Stops in good order; fails when anything was left running.
-    async fn stop(self) -> Result<()> {
+    pub(crate) async fn stop(self) -> Result<()> {
         self.sessions.stop_all().await;
         let mut left = self.tasks.stop(Duration::from_secs(10)).await;
         self.store.close().await;
@@ -121,7 +136,7 @@ impl Site {
     }
 
     /// One request; an empty token sends none.
-    async fn call(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Result<Answer> {
+    pub(crate) async fn call(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Result<Answer> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if !token.is_empty() {
             request = request.bearer_auth(token);
@@ -132,19 +147,19 @@ impl Site {
         Answer::of(request).await
     }
 
-    async fn get(&self, path: &str, token: &str) -> Result<Answer> {
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Result<Answer> {
         self.call(Method::GET, path, token, None).await
     }
 
-    async fn post(&self, path: &str, token: &str, body: Value) -> Result<Answer> {
+    pub(crate) async fn post(&self, path: &str, token: &str, body: Value) -> Result<Answer> {
         self.call(Method::POST, path, token, Some(body)).await
     }
 
-    async fn put(&self, path: &str, token: &str, body: Value) -> Result<Answer> {
+    pub(crate) async fn put(&self, path: &str, token: &str, body: Value) -> Result<Answer> {
         self.call(Method::PUT, path, token, Some(body)).await
     }
 
-    async fn delete(&self, path: &str, token: &str) -> Result<Answer> {
+    pub(crate) async fn delete(&self, path: &str, token: &str) -> Result<Answer> {
         self.call(Method::DELETE, path, token, None).await
     }
 
@@ -160,12 +175,12 @@ impl Site {
     }
 
     /// The administrator's token.
-    async fn admin(&self) -> Result<String> {
+    pub(crate) async fn admin(&self) -> Result<String> {
         self.login("admin", PASSWORD).await
     }
 
     /// Adds a user with a password of their own; answers their token.
-    async fn user(&self, admin: &str, username: &str) -> Result<String> {
+    pub(crate) async fn user(&self, admin: &str, username: &str) -> Result<String> {
         let password = format!("lasting secret {}", username.len());
         let body = json!({ "username": username, "password": password });
         let added = self.post("/api/users", admin, body).await?;
@@ -174,7 +189,7 @@ impl Site {
     }
 
     /// Creates a session with this id.
-    async fn session(&self, token: &str, id: &str) -> Result<()> {
+    pub(crate) async fn session(&self, token: &str, id: &str) -> Result<()> {
         let created = self.post("/api/sessions", token, json!({ "name": id, "id": id })).await?;
         ensure!(created.status == StatusCode::CREATED, "{} {}", created.status, created.body);
         Ok(())
@@ -202,20 +217,20 @@ impl Settings {
 }
 
 impl Answer {
-    async fn of(request: reqwest::RequestBuilder) -> Result<Self> {
+    pub(crate) async fn of(request: reqwest::RequestBuilder) -> Result<Self> {
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await?;
         Ok(Self { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Fails unless this is the founding error object with this status and code.
     #[track_caller]
-    fn refuses(&self, status: u16, code: &str) {
+    pub(crate) fn refuses(&self, status: u16, code: &str) {
         assert_eq!((self.status.as_u16(), self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
         assert_eq!(self.body["error"].as_str(), self.status.canonical_reason());
         assert!(self.body["message"].as_str().is_some_and(|message| message.len() > 8), "{}", self.body);

@@ -14,7 +14,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("auth", &["store"]),
     ("whatsapp", &["store", "egress"]),
     ("session", &["whatsapp", "store"]),
-    ("inbound", &["plugin", "webhook::body", "store"]),
+    ("inbound", &["plugin", "store"]),
     ("outbound", &["plugin", "session", "whatsapp", "store", "egress"]),
     ("plugin", &["store", "egress"]),
     ("webhook", &["egress", "store"]),
@@ -72,7 +72,14 @@ const OF_A_MACHINE: &[&str] = &[
 ];
 
 /// Files that are somebody else's text: cargo's, and the user's own guide, which shows a Dockerfile.
-const NOT_OURS: &[&str] = &["Cargo.lock", "tests/fixtures/founding-guide.md"];
+const NOT_OURS: &[&str] = &[
+    "Cargo.lock",
+    "plugins/Cargo.lock",
+    "plugins/dist/script.wasm",
+    "plugins/keyword-router/js/package-lock.json",
+    "plugins/script/package-lock.json",
+    "tests/fixtures/founding-guide.md",
+];
 
 /// The top of the house, besides dot files.
 const TOP: &[&str] = &[

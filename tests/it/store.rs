@@ -3,8 +3,12 @@
 mod accounts;
 mod arrivals;
 mod deliveries;
+mod endpoints;
 mod file;
+mod plugin_sends;
+mod plugins;
 mod refusals;
+mod routing;
 mod scope;
 mod sends;
 
@@ -15,8 +19,11 @@ use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
 use wagate::config::{DatabaseConfig, VaultConfig};
 use wagate::model::{
-    Clock, Incoming, MessageId, MessageKind, Millis, Role, Scope, Session, SessionId, UserId, WebhookUrl,
+    Chat, Clock, Effects, EndpointId, EventId, Incoming, MessageId, MessageKind, Millis, Role, Scope, Session,
+    SessionId, Shape, UserId, WebhookUrl,
 };
+use wagate::store::events::{NewDelivery, Routed, Routing};
+use wagate::store::sends::NewSend;
 use wagate::store::{Store, StoreError, Vault};
 
 const START: Millis = Millis(1_700_000_000_000);
@@ -69,6 +76,27 @@ async fn session(store: &Store, owner: UserId, id: &str) -> Session {
 async fn shop(store: &Store) -> (Scope, SessionId) {
     let owner = user(store, "ann").await;
     (Scope::of(owner), session(store, owner, "ses_shop").await.id)
+}
+
+/// A delivery of this JSON.
+fn delivery(endpoint: EndpointId, body: impl Into<String>) -> NewDelivery {
+    NewDelivery { endpoint, shape: Shape::json(body.into()) }
+}
+
+/// Routes an event as one that met no plugin; whether this call did it.
+async fn forward(store: &Store, scope: Scope, event: &EventId, deliveries: Vec<NewDelivery>) -> bool {
+    let routing = Routing { deliveries, ..Routing::default() };
+    store.events(scope).route(event, routing).await.unwrap() != Routed::Already
+}
+
+/// The session's founding endpoint.
+async fn endpoint(store: &Store, session: &SessionId) -> EndpointId {
+    store.endpoints(Scope::gateway()).list(session).await.unwrap().remove(0).id
+}
+
+/// A send without key that met no plugin.
+fn new_send<'a>(session: &'a SessionId, message: &'a MessageId, to: &'a Chat) -> NewSend<'a> {
+    NewSend { session, message, to, key: None, effects: Effects::default(), logs: Vec::new() }
 }
 
 fn hook(url: &str) -> WebhookUrl {

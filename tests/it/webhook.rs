@@ -27,9 +27,9 @@ async fn delivers_the_founding_body_signed() {
     assert_eq!(request.header("content-type"), "application/json");
     let body = request.json().unwrap();
     assert_eq!(body["session_id"], "ses_sales");
-    assert_eq!(body["message"]["from"], "6281381393739@s.whatsapp.net");
-    assert_eq!(body["message"]["message"], "Hello 0! 👋");
-    assert_eq!(body["event_id"], events[0]);
+    assert_eq!(body["message"]["sender"], "6281381393739@s.whatsapp.net");
+    assert_eq!(body["message"]["text"], "Hello 0! 👋");
+    assert_eq!(body["id"], events[0]);
     request.verify_now(&post.secret).unwrap();
     assert!(request.verify_now("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_err());
 
@@ -196,7 +196,7 @@ async fn a_stale_claim_settles_nothing() {
     assert!(deliveries.claim(1, lease).await.unwrap().is_empty(), "claimed twice within one lease");
     post.clock.advance(lease);
     let newest = deliveries.claim(1, lease).await.unwrap().remove(0);
-    assert!(newest.epoch > stale.epoch && newest.body == stale.body);
+    assert!(newest.epoch > stale.epoch && newest.shape == stale.shape);
 
     let outcome = AttemptOutcome::Accepted { status: 200 };
     let attempt = Attempt { started_at: post.clock.now(), took_ms: 1, outcome };

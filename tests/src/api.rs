@@ -70,10 +70,32 @@ impl Api {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request.send().await?;
-        let status = response.status();
-        let text = response.text().await?;
-        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+        answer(request).await
+    }
+
+    /// Installs a component as a plugin of this name; answers its id.
+    pub async fn install_plugin(&self, name: &str, component: Vec<u8>, grants: &[&str]) -> Result<String> {
+        let grants: String = grants.iter().flat_map(|grant| ["&grant=", grant]).collect();
+        let url = format!("{}/api/plugins?name={name}{grants}", self.base);
+        let request = self.http.post(url).bearer_auth(&self.token).header("content-type", "application/wasm");
+        let (status, plugin) = answer(request.body(component)).await?;
+        ensure!(status == StatusCode::CREATED, "install failed: {status} {plugin}");
+        Ok(plugin["id"].as_str().context("no id")?.to_owned())
+    }
+
+    /// Binds a plugin; `binding` is what the API takes.
+    pub async fn bind_plugin(&self, plugin: &str, binding: Value) -> Result<()> {
+        let (status, bound) = self.post(&format!("/api/plugins/{plugin}/bindings"), binding).await?;
+        ensure!(status == StatusCode::CREATED, "bind failed: {status} {bound}");
+        Ok(())
+    }
+
+    /// Adds a user with the usual password and logs them in.
+    pub async fn user(&self, username: &str) -> Result<Self> {
+        let body = json!({ "username": username, "password": PASSWORD });
+        let (status, user) = self.post("/api/users", body).await?;
+        ensure!(status == StatusCode::CREATED, "no user: {status} {user}");
+        Self::login(&self.base, username, PASSWORD).await
     }
 
     /// GET.
@@ -158,4 +180,11 @@ impl Api {
         ensure!(status == StatusCode::OK, "send failed: {status} {answer}");
         Ok(answer["message_id"].as_str().context("no message_id")?.to_owned())
     }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Result<Answer> {
+    let response = request.send().await?;
+    let status = response.status();
+    let text = response.text().await?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
 }

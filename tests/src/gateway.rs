@@ -12,6 +12,7 @@ use wagate::config::Config;
 use wagate_simulator::Network;
 
 use crate::api::{Api, PASSWORD};
+use crate::process::demo_binary;
 
 /// A running gateway and its administrator. Stop it; dropping it without is for tests that failed anyway.
 pub struct Gateway {
@@ -109,7 +110,9 @@ pub fn config(dir: &Path, network: &Network) -> Result<Config> {
     config.whatsapp.url = network.ws_url().parse()?;
     config.whatsapp.version = Some((2, 3000, 1_000_000_000));
     config.auth.admin_password = Some(SecretString::from(PASSWORD));
+    config.plugin.compiler = Some(demo_binary()?);
     config.webhook.allow = vec!["127.0.0.0/8".to_owned()];
+    config.plugin.compiler = Some(demo_binary()?);
     ensure!(config.http.port == 0, "a test gateway must take whatever port is free");
     Ok(config)
 }

@@ -1,6 +1,8 @@
 //! What the integration tests, the kill test and the benches share: real parts on loopback, no mocks.
 
 pub mod api;
+pub mod catalog;
+pub mod component;
 pub mod figures;
 pub mod gateway;
 pub mod post;

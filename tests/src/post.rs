@@ -10,11 +10,13 @@ use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
 use wagate::config::{DatabaseConfig, VaultConfig, WebhookConfig};
 use wagate::egress::Egress;
-use wagate::model::{Attempt, Chat, Clock, EndpointId, Incoming, MessageKind, Millis, Role, Scope, SessionId};
+use wagate::model::{
+    Attempt, Chat, Clock, EndpointId, Incoming, Labels, MessageKind, Millis, Role, Scope, SessionId, Shape,
+};
 use wagate::store::deliveries::DeliveryRow;
-use wagate::store::events::NewDelivery;
+use wagate::store::events::{NewDelivery, Routed, Routing};
 use wagate::store::{Store, Vault};
-use wagate::webhook::{Webhooks, body};
+use wagate::webhook::Webhooks;
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,7 +73,7 @@ impl Post {
 
     /// The session's endpoint.
     pub async fn endpoint(&self) -> Result<EndpointId> {
-        let endpoints = self.store.deliveries(Scope::gateway()).endpoints(&self.session).await?;
+        let endpoints = self.store.endpoints(Scope::gateway()).list(&self.session).await?;
         Ok(endpoints.into_iter().next().context("no endpoint")?.id)
     }
 
@@ -88,9 +90,11 @@ impl Post {
         let events = self.store.events(Scope::gateway()).receive(&self.session, &batch).await?;
         let endpoint = self.endpoint().await?;
         for event in &events {
-            let delivery = NewDelivery { endpoint: endpoint.clone(), body: body::founding(event) };
-            let routed = self.store.events(Scope::gateway()).route(&event.id, &[delivery]).await?;
-            ensure!(routed, "the event was routed before");
+            let delivery =
+                NewDelivery { endpoint: endpoint.clone(), shape: Shape::json(event.document(&Labels::new())) };
+            let routing = Routing { deliveries: vec![delivery], ..Routing::default() };
+            let routed = self.store.events(Scope::gateway()).route(&event.id, routing).await?;
+            ensure!(routed != Routed::Already, "the event was routed before");
         }
         Ok(events.into_iter().map(|event| event.id.to_string()).collect())
     }

@@ -1,6 +1,7 @@
 //! The simulated network in a process of its own, so that a bench measures the gateway alone.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::api::{Api, http_client};
 use crate::process::target_dir;
+use crate::receiver::Recorded;
 
 /// The running network. It is killed when this is dropped.
 #[derive(Debug)]
@@ -16,6 +18,26 @@ pub struct Simulator {
     _child: Child,
     base: String,
     http: reqwest::Client,
+}
+
+/// Where both clocks stood at one moment: phones write the time of day, receivers keep the time that only goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks(Instant, Duration);
+
+impl Clocks {
+    /// Reads them.
+    pub fn read() -> Result<Self> {
+        Ok(Self(Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?))
+    }
+
+    /// The way of a message of [`Simulator::write`]: from the phone's word, which is its last, to the webhook's arrival.
+    pub fn way(self, request: &Recorded) -> Result<Duration> {
+        let body = request.json()?;
+        let text = body["message"]["message"].as_str().context("no text")?;
+        let made: u64 = text.rsplit(' ').next().context("no time")?.parse()?;
+        let arrived = self.1 + request.at.duration_since(self.0);
+        Ok(arrived.saturating_sub(Duration::from_millis(made)))
+    }
 }
 
 impl Simulator {

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
@@ -36,6 +37,18 @@ impl Tasks {
                 tracing::error!(task = name, %error, "a task panicked");
             }
         })
+    }
+
+    /// Runs `future` to its end also when whoever waits for it here leaves; `None` when it panicked.
+    pub async fn finish<F>(&self, name: &'static str, future: F) -> Option<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        self.spawn(name, async move {
+            let _nobody_waits = tell.send(future.await);
+        });
+        told.await.ok()
     }
 
     /// Resolves when the gateway begins to stop.

@@ -5,6 +5,7 @@
 //! only and keeps its state in a folder that goes when it ends.
 
 mod curl;
+mod plugins;
 mod receiver;
 mod stage;
 
@@ -54,6 +55,8 @@ async fn show(stage: &Stage) -> Result<Duration> {
     step("6. Send by Alice's number instead of her session's id", send_from(&rest, alice, bob)).await?;
     let travelled = step("7. Bob answers on his phone; Alice's webhook receives it", answer(stage, &sales)).await?;
     step("8. Ask whether a number is on WhatsApp, and for the groups", ask(&rest, &sales, bob)).await?;
+    step("9. A plugin routes invoices to an endpoint of their own", plugins::route(stage, &rest, &sales)).await?;
+    step("10. A plugin reshapes the webhook: card numbers are masked", plugins::reshape(stage, &rest, &sales)).await?;
     Ok(travelled)
 }
 

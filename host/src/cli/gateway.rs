@@ -1,12 +1,13 @@
 //! A gateway that runs, spoken to by its own API as any client would.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -16,8 +17,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::config::Config;
 use crate::model::SessionId;
 
-/// Time a call may take: a send waits for WhatsApp, nothing here does.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time a call may take: installing a plugin waits for its compilation.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Time a command lets itself be put off, in all.
+const POLITENESS: Duration = Duration::from_secs(10);
 
 /// The gateway, and the token once logged in.
 #[derive(Clone, Debug)]
@@ -77,6 +81,18 @@ impl Gateway {
         self.ask(Method::POST, path, body).await
     }
 
+    /// `PATCH`, answered in JSON.
+    pub(super) async fn patch<T: DeserializeOwned>(&self, path: &str, body: Value) -> Result<T> {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
+    /// `POST` of a WebAssembly component, answered in JSON.
+    pub(super) async fn upload<T: DeserializeOwned>(&self, path: &str, component: Bytes) -> Result<T> {
+        let request = self.client.post(format!("{}{path}", self.address()));
+        let answer = self.send(request.header(CONTENT_TYPE, "application/wasm").body(component)).await?;
+        understood(path, answer).await
+    }
+
     /// `DELETE`, answered in JSON.
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask(Method::DELETE, path, None).await
@@ -100,25 +116,46 @@ impl Gateway {
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> Result<T> {
-        let answer = self.call(method, path, body).await?;
-        answer.json().await.with_context(|| format!("{path} gave an answer this wagate does not understand"))
-    }
-
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Response> {
         let mut request = self.client.request(method, format!("{}{path}", self.address()));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose_secret());
-        }
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.with_context(|| format!("the gateway at {} did not answer", self.listen))?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status();
-        Err(refusal(status, &answer.json().await.unwrap_or_default()))
+        understood(path, self.send(request).await?).await
     }
+
+    async fn send(&self, mut request: RequestBuilder) -> Result<Response> {
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        let began = Instant::now();
+        loop {
+            let again = request.try_clone();
+            let answer = request.send().await;
+            let answer = answer.with_context(|| format!("the gateway at {} did not answer", self.listen))?;
+            let status = answer.status();
+            if status.is_success() {
+                return Ok(answer);
+            }
+            // Each command logs in, so a script of several soon asks too often.
+            match (again, pause(&answer)) {
+                (Some(next), Some(pause)) if began.elapsed() + pause <= POLITENESS => {
+                    tokio::time::sleep(pause).await;
+                    request = next;
+                }
+                _ => return Err(refusal(status, &answer.json().await.unwrap_or_default())),
+            }
+        }
+    }
+}
+
+async fn understood<T: DeserializeOwned>(path: &str, answer: Response) -> Result<T> {
+    answer.json().await.with_context(|| format!("{path} gave an answer this wagate does not understand"))
+}
+
+/// How long to wait before asking again, where the gateway was asked too often.
+fn pause(answer: &Response) -> Option<Duration> {
+    let seconds = answer.headers().get(RETRY_AFTER).filter(|_| answer.status() == StatusCode::TOO_MANY_REQUESTS)?;
+    seconds.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 
 /// What the gateway says against a call: its own words, and its hint where it gave one.

@@ -12,6 +12,13 @@ pub(super) fn page(text: &str) {
     let _gone = write!(std::io::stdout(), "{text}");
 }
 
+/// Writes a result that is no text; here a reader who has gone away is an error.
+pub(super) fn bytes(bytes: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 /// Writes what is no result, with a line end, to standard error.
 pub(super) fn aside(text: &str) {
     let _gone = writeln!(std::io::stderr(), "{text}");

@@ -63,12 +63,13 @@ webhooks for what arrives.\n\nLog in with `POST /api/login` and send the token w
 seconds, every `…_at` and `since` milliseconds since 1970. Errors carry `error`, `message`, `code` and \
 `request_id`; any address answers 405 to a method it does not take.";
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("Users", "Logging in; who may use the gateway"),
     ("Sessions", "One WhatsApp account each, linked or to be linked"),
     ("Pairing", "Linking a session to an account"),
     ("Messages", "Sending"),
     ("Contacts", "Numbers and groups"),
     ("Webhooks", "Where what arrives is posted"),
+    ("Plugins", "Code of yours on every incoming message and every outgoing webhook"),
     ("Health", "Whether the gateway lives, and what it is"),
 ];

@@ -17,6 +17,8 @@ use crate::auth::AuthError;
 use crate::auth::access::Denied;
 use crate::egress::EgressError;
 use crate::outbound::SendError;
+use crate::plugin::Refusal;
+use crate::plugin::catalog::CatalogError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -185,6 +187,10 @@ impl From<SendError> for ApiError {
             SendError::NoSuchPhone => Self::new(StatusCode::NOT_FOUND, "no_such_phone", message),
             // Not the founding 404, which tells clients that the session is not logged in.
             SendError::NoSuchRecipient(_) => Self::bad_request("recipient_not_on_whatsapp", message),
+            SendError::Dropped(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "dropped_by_plugin", message),
+            SendError::Undecided { after, .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "plugin_unavailable", message).retry_after(after)
+            }
             SendError::KeyReused => Self::conflict("idempotency_key_reused", message),
             SendError::InFlight => {
                 Self::conflict("idempotency_key_in_flight", message).retry_after(Duration::from_secs(1))
@@ -199,8 +205,42 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gateway is stopping")
                 .retry_after(Duration::from_secs(5)),
+            StoreError::Contended => Self::new(StatusCode::SERVICE_UNAVAILABLE, "contended", error.to_string())
+                .retry_after(Duration::from_secs(1)),
             StoreError::Taken(what) => Self::conflict("taken", format!("{what} is already taken")),
             error => Self::logged(&error),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let (code, message) = (refusal.code(), refusal.to_string());
+        match refusal {
+            Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, message),
+            refusal if refusal.is_ours() => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(Duration::from_secs(5))
+            }
+            _ => Self::bad_request(code, message),
+        }
+    }
+}
+
+impl From<CatalogError> for ApiError {
+    fn from(error: CatalogError) -> Self {
+        let message = error.to_string();
+        match error {
+            CatalogError::Missing(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
+            CatalogError::NoVersion(_) => Self::new(StatusCode::NOT_FOUND, "no_such_version", message),
+            CatalogError::Name => Self::bad_request("invalid_name", message),
+            CatalogError::NameTaken(_) => Self::conflict("name_taken", message),
+            CatalogError::Replaying => Self::conflict("replay_under_way", message),
+            CatalogError::Full(_) | CatalogError::Crowded => Self::conflict("too_many", message),
+            CatalogError::Config(_) | CatalogError::Masked(_) => Self::bad_request("invalid_config", message),
+            CatalogError::Limits { .. } => Self::bad_request("invalid_limits", message),
+            CatalogError::Refused(refusal) => refusal.into(),
+            CatalogError::Unfit { refusal, .. } => Self { message, ..Self::from(refusal) },
+            CatalogError::Store(error) => error.into(),
         }
     }
 }
@@ -216,16 +256,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn founding_statuses_hold() {
-        let table: [(ApiError, u16, &str); 8] = [
+    fn statuses_hold() {
+        let table: [(ApiError, u16, &str); 14] = [
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),
             (SessionError::AlreadyLinked.into(), 409, "already_linked"),
             (SessionError::Refused { code: 463, meaning: "x" }.into(), 422, "refused_by_whatsapp"),
             (SessionError::Unanswered.into(), 504, "unanswered"),
             (SendError::NoSuchPhone.into(), 404, "no_such_phone"),
+            (SendError::Undecided { why: "x".to_owned(), after: Duration::ZERO }.into(), 503, "plugin_unavailable"),
             (AuthError::Credentials.into(), 401, "invalid_credentials"),
             (AuthError::Unrecognised.into(), 401, "invalid_token"),
+            (CatalogError::Missing("plugin").into(), 404, "not_found"),
+            (CatalogError::Replaying.into(), 409, "replay_under_way"),
+            (Refusal::NotWasm.into(), 400, "not_wasm"),
+            (Refusal::TooLarge { size: 2, limit: 1 }.into(), 413, "component_too_large"),
+            (Refusal::Unavailable("x".to_owned()).into(), 503, "plugin_unavailable"),
         ];
         for (error, status, code) in table {
             assert_eq!((error.status.as_u16(), error.code), (status, code));

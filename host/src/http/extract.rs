@@ -1,5 +1,7 @@
 //! What handlers read from a request, each with an error that names the field.
 
+use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -11,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::Site;
 use super::error::ApiError;
-use crate::model::{SessionId, UserId};
+use crate::model::{BindingId, EndpointId, EventId, PluginId, SessionId, UserId};
 
 /// A JSON body.
 ///
@@ -25,6 +27,18 @@ pub(super) struct SessionPath(pub(super) SessionId);
 
 /// A user's number from the path.
 pub(super) struct UserPath(pub(super) UserId);
+
+/// A plugin's id from the path.
+pub(super) struct PluginPath(pub(super) PluginId);
+
+/// A plugin's id and one of its bindings'.
+pub(super) struct BindingPath(pub(super) PluginId, pub(super) BindingId);
+
+/// A session's id and one of its endpoints'.
+pub(super) struct EndpointPath(pub(super) SessionId, pub(super) EndpointId);
+
+/// An event's id from the path.
+pub(super) struct EventPath(pub(super) EventId);
 
 /// The query string.
 pub(super) struct Query<T>(pub(super) T);
@@ -60,6 +74,46 @@ impl FromRequestParts<Arc<Site>> for UserPath {
     }
 }
 
+impl FromRequestParts<Arc<Site>> for PluginPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let ids = paths(parts, site).await;
+        id(&ids, "id").map(Self).ok_or_else(|| ApiError::not_found("no plugin with this id"))
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for BindingPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let ids = paths(parts, site).await;
+        let plugin = id(&ids, "id").ok_or_else(|| ApiError::not_found("no plugin with this id"))?;
+        let binding = id(&ids, "binding").ok_or_else(|| ApiError::not_found("no binding with this id"))?;
+        Ok(Self(plugin, binding))
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for EndpointPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let ids = paths(parts, site).await;
+        let session = id(&ids, "id").ok_or_else(ApiError::no_session)?;
+        let endpoint = id(&ids, "endpoint").ok_or_else(|| ApiError::not_found("no endpoint with this id"))?;
+        Ok(Self(session, endpoint))
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for EventPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let ids = paths(parts, site).await;
+        id(&ids, "id").map(Self).ok_or_else(|| ApiError::not_found("no event with this id"))
+    }
+}
+
 impl<T: DeserializeOwned> FromRequestParts<Arc<Site>> for Query<T> {
     type Rejection = ApiError;
 
@@ -91,6 +145,16 @@ impl FromRequestParts<Arc<Site>> for IdempotencyKey {
 
 async fn path(parts: &mut Parts, site: &Arc<Site>) -> Option<String> {
     axum::extract::Path::<String>::from_request_parts(parts, site).await.ok().map(|axum::extract::Path(text)| text)
+}
+
+/// The path's parameters by name; none of them when one is no text.
+async fn paths(parts: &mut Parts, site: &Arc<Site>) -> HashMap<String, String> {
+    let paths = axum::extract::Path::<HashMap<String, String>>::from_request_parts(parts, site).await;
+    paths.map(|axum::extract::Path(paths)| paths).unwrap_or_default()
+}
+
+fn id<T: FromStr>(paths: &HashMap<String, String>, name: &str) -> Option<T> {
+    paths.get(name)?.parse().ok()
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {

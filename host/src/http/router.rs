@@ -8,7 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ApiError;
-use super::routes::{contacts, login, pairing, send, sessions, users, webhook};
+use super::routes::plugins::{bindings, trials};
+use super::routes::{contacts, endpoints, events, login, pairing, plugins, send, sessions, users, webhook};
 use super::{Site, docs, health, live, middleware};
 
 /// The routes with their description.
@@ -30,6 +31,19 @@ pub(super) fn documented() -> OpenApiRouter<Arc<Site>> {
         // Added to it.
         .routes(routes!(pairing::qr_code))
         .routes(routes!(pairing::pair_code))
+        .routes(routes!(endpoints::list, endpoints::add))
+        .routes(routes!(endpoints::remove))
+        .routes(routes!(events::trace))
+        .routes(routes!(plugins::list, plugins::install))
+        .routes(routes!(plugins::check))
+        .routes(routes!(plugins::get, plugins::change, plugins::remove))
+        .routes(routes!(plugins::versions, plugins::add_version))
+        .routes(routes!(plugins::logs))
+        .routes(routes!(plugins::release))
+        .routes(routes!(bindings::list, bindings::bind))
+        .routes(routes!(bindings::change, bindings::unbind))
+        .routes(routes!(trials::dry_run))
+        .routes(routes!(trials::replay))
         .routes(routes!(login::password))
         .routes(routes!(login::me))
         .routes(routes!(users::list, users::add))
@@ -90,7 +104,7 @@ mod tests {
         let (_, api) = documented().split_for_parts();
         let mut seen = std::collections::BTreeSet::new();
         for (path, item) in &api.paths.paths {
-            let operations = [&item.get, &item.post, &item.put, &item.delete];
+            let operations = [&item.get, &item.post, &item.put, &item.patch, &item.delete];
             for operation in operations.into_iter().flatten() {
                 let id = operation.operation_id.clone().unwrap();
                 assert!(id.starts_with(char::is_lowercase) && seen.insert(id), "{path}");

@@ -1,8 +1,11 @@
 //! The handlers, one resource a file.
 
 pub(super) mod contacts;
+pub(super) mod endpoints;
+pub(super) mod events;
 pub(super) mod login;
 pub(super) mod pairing;
+pub(super) mod plugins;
 pub(super) mod send;
 pub(super) mod sessions;
 pub(super) mod users;

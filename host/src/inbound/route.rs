@@ -1,90 +1,104 @@
-//! Station two: an event becomes deliveries, in order per chat.
+//! Station two: an event becomes deliveries.
 //!
-//! Events of one chat go through one lane, so they are routed in the order they were stored. The plugin chain
-//! (keep, change, drop, defer) has its place between reading the endpoints and the transaction.
+//! One passage through the plugins: the message filters once, then the webhook transforms for each endpoint that is
+//! left. What came of it, with every effect the plugins asked for, is one transaction. When a value that a plugin relied
+//! on has changed meanwhile, the transaction is undone and the passage is made again on the new one.
 //!
-//! Invariant: an event and its deliveries are committed together; an event is never routed twice.
+//! Invariant: an event, its deliveries and its effects are committed together; an event is never routed twice.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
-use crate::app::tasks::Tasks;
-use crate::model::{Event, Scope};
-use crate::store::events::NewDelivery;
+use crate::model::{Clock, Effects, Event, PluginId, Scope};
+use crate::plugin::{Filtered, Left, Passage, Plugins, Shaped, admits};
+use crate::store::events::{NewDelivery, Outcome, Past, Routed, Routing};
 use crate::store::{Store, StoreError};
-use crate::webhook::body;
 
-/// Lanes side by side. Each waits for its own commit, so more lanes share one.
-const LANES: usize = 32;
-/// Events that may wait in a lane. A full lane makes `receive` wait, which makes WhatsApp wait.
-const LANE_LENGTH: usize = 256;
-/// Pause before a failed routing is tried again.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Passages made at once when values change under them; then the lane pauses.
+const CONFLICTS: u32 = 20;
+/// The first pause of a message that waits for its plugin to recover, doubled with each failure, and the longest.
+const FIRST_PARK: Duration = Duration::from_secs(5);
+const LONGEST_PARK: Duration = Duration::from_mins(10);
 
-/// Called when deliveries were committed.
-pub(super) type Routed = Arc<dyn Fn() + Send + Sync>;
-
-/// The lanes.
-pub(super) struct Lanes {
-    entries: Vec<mpsc::Sender<Event>>,
+/// What routing needs. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Router {
+    pub(super) store: Store,
+    pub(super) plugins: Plugins,
+    pub(super) clock: Clock,
+    /// Told when deliveries or sends were committed.
+    pub(super) routed: Arc<dyn Fn() + Send + Sync>,
+    /// Told when an event was held.
+    pub(super) held: Arc<Notify>,
 }
 
-impl Lanes {
-    pub(super) fn start(store: &Store, tasks: &Tasks, routed: &Routed) -> Self {
-        let entries = (0..LANES)
-            .map(|_| {
-                let (entry, events) = mpsc::channel(LANE_LENGTH);
-                tasks.spawn("routing lane", lane(store.clone(), tasks.clone(), Arc::clone(routed), events));
-                entry
-            })
-            .collect();
-        Self { entries }
-    }
-
-    /// Puts a stored event on its chat's lane. Waits while the lane is full.
-    pub(super) async fn enter(&self, event: Event) {
-        let mut hasher = DefaultHasher::new();
-        (&event.session, &event.message.chat).hash(&mut hasher);
-        let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
-        // A closed lane means that the gateway stops; the event is stored and routed at the next start.
-        let _ = self.entries[lane].send(event).await;
-    }
-}
-
-async fn lane(store: Store, tasks: Tasks, routed: Routed, mut events: mpsc::Receiver<Event>) {
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            () = tasks.stopping() => None,
-        };
-        let Some(event) = event else { return };
-        while let Err(error) = route(&store, &event, &routed).await {
-            tracing::error!(event = %event.id, %error, "an event could not be routed; trying again");
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                () = tasks.stopping() => return,
+impl Router {
+    /// Routes one event that has been through this. Answers the events its plugins raised, still to be routed.
+    pub(super) async fn route(&self, event: &Event, past: Past) -> Result<Vec<Event>, StoreError> {
+        for conflicts in 0..CONFLICTS {
+            let attempt = past.tries.saturating_add(conflicts).saturating_add(1);
+            let routing = Routing { past, ..self.decide(event, attempt, past.failures).await? };
+            let (news, held) = (routing.makes_work(), routing.outcome.holds());
+            match self.store.events(Scope::gateway()).route(&event.id, routing).await? {
+                Routed::Conflict => {}
+                Routed::Already => return Ok(Vec::new()),
+                Routed::Done { raised } => {
+                    if news {
+                        (self.routed)();
+                    }
+                    if held {
+                        self.held.notify_one();
+                    }
+                    return Ok(raised);
+                }
             }
         }
+        Err(StoreError::Contended)
+    }
+
+    /// Lets the plugins judge and shape. What the account wrote itself is stored and not forwarded, or a bot would
+    /// answer itself.
+    async fn decide(&self, event: &Event, attempt: u32, failures: u32) -> Result<Routing, StoreError> {
+        if event.message().is_some_and(|message| message.from_me) {
+            return Ok(Routing::default());
+        }
+        let mut passage = self.plugins.passage(event, attempt).await?.having_failed(failures);
+        let filtered = passage.filter().await;
+        let route_to = match filtered {
+            Filtered::Forward { route_to } => route_to,
+            Filtered::Drop { code, detail } => return Ok(routing(Outcome::Dropped { code, detail }, passage)),
+            Filtered::Defer { plugin, after } => {
+                let until = self.clock.now().after(after);
+                return Ok(routing(Outcome::Deferred { until, plugin }, passage));
+            }
+            Filtered::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, failures)),
+        };
+        let mut deliveries = Vec::new();
+        for endpoint in self.store.endpoints(Scope::gateway()).list(&event.session).await? {
+            if !admits(route_to.as_deref(), &endpoint) {
+                continue;
+            }
+            match passage.shape(&endpoint).await {
+                Shaped::Send(shape) => deliveries.push(NewDelivery { endpoint: endpoint.id, shape }),
+                Shaped::Cancel(_) => {}
+                Shaped::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, failures)),
+            }
+        }
+        Ok(Routing { deliveries, ..routing(Outcome::Forwarded, passage) })
+    }
+
+    /// Holds the event until its plugin may have recovered. Nothing the passage asked for is done: it will ask again.
+    fn park(&self, passage: Passage, plugin: PluginId, why: String, after: Duration, failures: u32) -> Routing {
+        let grown = FIRST_PARK.saturating_mul(1 << failures.min(10)).min(LONGEST_PARK);
+        let until = self.clock.now().after(after.max(grown));
+        let held = routing(Outcome::Parked { until, plugin, why }, passage);
+        Routing { effects: Effects::default(), ..held }
     }
 }
 
-async fn route(store: &Store, event: &Event, routed: &Routed) -> Result<(), StoreError> {
-    let deliveries = deliveries(store, event).await?;
-    let fresh = store.events(Scope::gateway()).route(&event.id, &deliveries).await?;
-    if fresh && !deliveries.is_empty() {
-        routed();
-    }
-    Ok(())
-}
-
-/// One delivery an endpoint. What the account wrote itself is stored and not forwarded, or a bot would answer itself.
-async fn deliveries(store: &Store, event: &Event) -> Result<Vec<NewDelivery>, StoreError> {
-    if event.message.from_me {
-        return Ok(Vec::new());
-    }
-    let endpoints = store.deliveries(Scope::gateway()).endpoints(&event.session).await?;
-    Ok(endpoints.into_iter().map(|to| NewDelivery { endpoint: to.id, body: body::founding(event) }).collect())
+fn routing(outcome: Outcome, passage: Passage) -> Routing {
+    let Left { steps, labels, effects, logs } = passage.finish();
+    Routing { outcome, steps, labels, effects, logs, ..Routing::default() }
 }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{DeliveryId, EndpointId, EventId, Millis, SessionId};
+use super::{DeliveryId, EndpointId, EventId, Millis, SessionId, Shape};
 
 /// An address webhooks are posted to: `http` or `https`, with a host, without user or password, at most 2,048 bytes.
 ///
@@ -88,6 +88,8 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// The session it belongs to.
     pub session: SessionId,
+    /// The name plugins route to, unique on its session; the founding one is called `default`.
+    pub name: String,
     /// The address.
     pub url: WebhookUrl,
     /// The signing secret, `whsec_` and base64 (Standard Webhooks 1.0).
@@ -117,7 +119,7 @@ impl DeliveryState {
     }
 }
 
-/// A claimed delivery: one event for one endpoint, its body fixed once and for all.
+/// A claimed delivery: one event for one endpoint, its shape fixed once and for all.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Its id, the `webhook-id` of every attempt.
@@ -126,8 +128,8 @@ pub struct Delivery {
     pub event: EventId,
     /// Where it goes.
     pub endpoint: Endpoint,
-    /// The body, byte for byte the same on every attempt.
-    pub body: String,
+    /// What is posted, byte for byte the same on every attempt.
+    pub shape: Shape,
     /// Attempts made before this claim.
     pub attempts: u32,
     /// The claim's number: a claim that is not the newest may not settle the delivery.

@@ -81,6 +81,14 @@ id!(
     EndpointId, "end"
 );
 id!(
+    /// An installed plugin.
+    PluginId, "plg"
+);
+id!(
+    /// A plugin on a session, or on all of its owner's.
+    BindingId, "bnd"
+);
+id!(
     /// One request to the API; given back in errors and found in the log.
     RequestId, "req"
 );
@@ -94,6 +102,14 @@ id!(
 pub struct MessageId(String);
 
 impl MessageId {
+    /// A fresh id in the form WhatsApp Web gives its own: `3EB0` and 9 random bytes in hex
+    /// (whatsapp-rust 0.7.0 `wacore/src/request.rs`).
+    #[expect(clippy::new_without_default, reason = "an id that appears by default would be a bug")]
+    pub fn new() -> Self {
+        let random: [u8; 9] = rand::random();
+        Self(random.iter().fold("3EB0".to_owned(), |text, byte| format!("{text}{byte:02X}")))
+    }
+
     /// The id as WhatsApp wrote it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,25 +1,25 @@
-//! Deliveries, their endpoints and attempts: station three of the incoming journey.
+//! Deliveries and their attempts: station three of the incoming journey.
 //!
 //! A claim takes a delivery until its lease ends and raises its epoch. Whoever settles names the epoch of the claim,
 //! so that a claimer who was too slow changes nothing.
 
+use std::string::FromUtf8Error;
 use std::time::Duration;
 
 use sqlx::FromRow;
 
+use super::column::{count, json, parsed, unknown};
 use super::endpoints::EndpointRow;
 use super::pool::on;
 use super::sql::statements;
 use super::{Store, StoreError};
 use crate::model::{
-    Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState, Endpoint, EventId, Millis, Scope, SessionId,
+    Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState, EndpointId, EventId, Millis, Scope, SessionId, Shape,
 };
 
 statements! {
-    ENDPOINTS = "SELECT e.id AS endpoint_id, e.session_id, e.url, e.secret
-        FROM endpoints e JOIN sessions s ON s.id = e.session_id
-        WHERE s.owner BETWEEN $1 AND $2 AND e.session_id = $3 AND e.enabled ORDER BY e.place";
-    DUE = "SELECT d.id, d.event_id, d.body, d.attempts, d.epoch, d.created_at, d.session_id, d.endpoint_id, e.url, e.secret
+    DUE = "SELECT d.id, d.event_id, d.body, d.body_bytes, d.content_type, d.headers, d.path_suffix, d.attempts, d.epoch,
+        d.created_at, d.session_id, d.endpoint_id, e.name, e.url, e.secret
         FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
         WHERE d.state = 'waiting' AND d.due_at <= $1
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $2 AND $3 AND s.id = d.session_id)
@@ -31,15 +31,18 @@ statements! {
         AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $1 AND $2)";
     SETTLE = "UPDATE deliveries SET state = $1, due_at = COALESCE($2, due_at), leased_from = NULL, attempts = attempts + 1
         WHERE id = $3 AND epoch = $4 AND state = 'waiting'
-        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $5 AND $6)";
+        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $5 AND $6 AND s.id = deliveries.session_id)";
     LOG = "INSERT INTO attempts (delivery_id, number, started_at, took_ms, outcome, status, error)
         SELECT id, attempts, $1, $2, $3, $4, $5 FROM deliveries WHERE id = $6";
     NEXT_DUE = "SELECT d.due_at FROM deliveries d WHERE d.state = 'waiting'
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $1 AND $2 AND s.id = d.session_id)
         ORDER BY d.due_at LIMIT 1";
-    LIST = "SELECT d.id, d.state, d.attempts, COALESCE(d.leased_from, d.due_at) AS due_at
+    LIST = "SELECT d.id, d.endpoint_id, d.state, d.attempts, COALESCE(d.leased_from, d.due_at) AS due_at
         FROM deliveries d JOIN sessions s ON s.id = d.session_id
         WHERE s.owner BETWEEN $1 AND $2 AND d.session_id = $3 ORDER BY d.seq DESC LIMIT $4";
+    OF_EVENT = "SELECT d.id, d.endpoint_id, d.state, d.attempts, COALESCE(d.leased_from, d.due_at) AS due_at
+        FROM deliveries d JOIN sessions s ON s.id = d.session_id
+        WHERE s.owner BETWEEN $1 AND $2 AND d.event_id = $3 ORDER BY d.seq";
     ATTEMPTS = "SELECT a.started_at, a.took_ms, a.outcome, a.status, a.error FROM attempts a
         JOIN deliveries d ON d.id = a.delivery_id JOIN sessions s ON s.id = d.session_id
         WHERE s.owner BETWEEN $1 AND $2 AND a.delivery_id = $3 ORDER BY a.number";
@@ -65,6 +68,8 @@ pub enum Settlement {
 pub struct DeliveryRow {
     /// Its id.
     pub id: DeliveryId,
+    /// Where it goes.
+    pub endpoint: EndpointId,
     /// Where it stands.
     pub state: DeliveryState,
     /// Attempts made.
@@ -74,15 +79,6 @@ pub struct DeliveryRow {
 }
 
 impl Deliveries<'_> {
-    /// The enabled endpoints of a session.
-    pub async fn endpoints(&self, session: &SessionId) -> Result<Vec<Endpoint>, StoreError> {
-        let (low, high) = self.1.owners();
-        let rows: Vec<EndpointRow> = on!(self.0.readers(), |db, q| {
-            sqlx::query_as(q(ENDPOINTS)).bind(low).bind(high).bind(session).fetch_all(db).await?
-        });
-        rows.into_iter().map(|row| row.open(self.0.vault())).collect()
-    }
-
     /// Claims up to `limit` due deliveries for `lease`, oldest due first; raises each one's epoch.
     ///
     /// A delivery whose endpoint cannot be read is logged, left out, and comes up again when its lease has ended.
@@ -158,16 +154,20 @@ impl Deliveries<'_> {
     /// A session's deliveries, newest first.
     pub async fn list(&self, session: &SessionId, limit: u32) -> Result<Vec<DeliveryRow>, StoreError> {
         let (low, high) = self.1.owners();
-        let rows: Vec<(DeliveryId, String, i64, Millis)> = on!(self.0.readers(), |db, q| {
+        let rows: Vec<ListRow> = on!(self.0.readers(), |db, q| {
             let list = sqlx::query_as(q(LIST)).bind(low).bind(high).bind(session).bind(i64::from(limit));
             list.fetch_all(db).await?
         });
-        let read = |(id, state, attempts, due_at): (_, String, i64, _)| {
-            let state = state_named(&state)?;
-            let due_at = (state == DeliveryState::Waiting).then_some(due_at);
-            Ok(DeliveryRow { id, state, attempts: count(attempts), due_at })
-        };
-        rows.into_iter().map(read).collect()
+        rows.into_iter().map(ListRow::into_row).collect()
+    }
+
+    /// The deliveries of an event, oldest first.
+    pub async fn of_event(&self, event: &EventId) -> Result<Vec<DeliveryRow>, StoreError> {
+        let (low, high) = self.1.owners();
+        let rows: Vec<ListRow> = on!(self.0.readers(), |db, q| {
+            sqlx::query_as(q(OF_EVENT)).bind(low).bind(high).bind(event).fetch_all(db).await?
+        });
+        rows.into_iter().map(ListRow::into_row).collect()
     }
 
     /// The attempts of a delivery, oldest first.
@@ -197,7 +197,8 @@ impl Deliveries<'_> {
 struct DueRow {
     id: DeliveryId,
     event_id: EventId,
-    body: String,
+    #[sqlx(flatten)]
+    shape: ShapeRow,
     attempts: i64,
     epoch: i64,
     created_at: Millis,
@@ -208,9 +209,58 @@ struct DueRow {
 impl DueRow {
     /// The delivery under the claim that has just been made.
     fn into_delivery(self, store: &Store) -> Result<Delivery, StoreError> {
-        let Self { id, event_id: event, body, attempts, epoch, created_at, endpoint } = self;
-        let endpoint = endpoint.open(store.vault())?;
-        Ok(Delivery { id, event, endpoint, body, attempts: count(attempts), epoch: epoch + 1, created_at })
+        let Self { id, event_id: event, shape, attempts, epoch, created_at, endpoint } = self;
+        let (endpoint, shape) = (endpoint.open(store.vault())?, shape.into_shape()?);
+        Ok(Delivery { id, event, endpoint, shape, attempts: count(attempts), epoch: epoch + 1, created_at })
+    }
+}
+
+/// A shape as its columns. Text stays readable; what is no text, or holds a NUL, which not every engine takes in one, is
+/// kept as bytes beside an empty text.
+#[derive(Debug, FromRow)]
+pub(super) struct ShapeRow {
+    pub(super) body: String,
+    pub(super) body_bytes: Option<Vec<u8>>,
+    pub(super) content_type: String,
+    pub(super) headers: Option<String>,
+    pub(super) path_suffix: String,
+}
+
+impl ShapeRow {
+    pub(super) fn of(shape: Shape) -> Result<Self, StoreError> {
+        let Shape { body, content_type, headers, path_suffix } = shape;
+        let text = String::from_utf8(body.into()).map_err(FromUtf8Error::into_bytes);
+        let (body, body_bytes) = match text {
+            Ok(text) if text.contains('\0') => (String::new(), Some(text.into_bytes())),
+            Ok(text) => (text, None),
+            Err(bytes) => (String::new(), Some(bytes)),
+        };
+        let headers = (!headers.is_empty()).then(|| json(&headers)).transpose()?;
+        Ok(Self { body, body_bytes, content_type, headers, path_suffix })
+    }
+
+    fn into_shape(self) -> Result<Shape, StoreError> {
+        let Self { body, body_bytes, content_type, headers, path_suffix } = self;
+        let headers = headers.as_deref().map(parsed).transpose()?.unwrap_or_default();
+        Ok(Shape { body: body_bytes.unwrap_or(body.into_bytes()).into(), content_type, headers, path_suffix })
+    }
+}
+
+#[derive(FromRow)]
+struct ListRow {
+    id: DeliveryId,
+    endpoint_id: EndpointId,
+    state: String,
+    attempts: i64,
+    due_at: Millis,
+}
+
+impl ListRow {
+    fn into_row(self) -> Result<DeliveryRow, StoreError> {
+        let Self { id, endpoint_id: endpoint, state, attempts, due_at } = self;
+        let state = state_named(&state)?;
+        let due_at = (state == DeliveryState::Waiting).then_some(due_at);
+        Ok(DeliveryRow { id, endpoint, state, attempts: count(attempts), due_at })
     }
 }
 
@@ -249,12 +299,4 @@ fn columns(outcome: AttemptOutcome) -> (&'static str, Option<i64>, Option<String
 fn state_named(name: &str) -> Result<DeliveryState, StoreError> {
     let states = [DeliveryState::Waiting, DeliveryState::Delivered, DeliveryState::Dead];
     states.into_iter().find(|state| state.name() == name).ok_or_else(|| unknown("delivery state", name))
-}
-
-fn unknown(what: &str, name: &str) -> StoreError {
-    sqlx::Error::Decode(format!("unknown {what} {name}").into()).into()
-}
-
-fn count(stored: i64) -> u32 {
-    u32::try_from(stored).unwrap_or(u32::MAX)
 }

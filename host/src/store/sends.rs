@@ -6,16 +6,22 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::pool::on;
+use super::plugins::effects::Wanted;
+use super::plugins::logs;
+use super::pool::{Tx, on};
 use super::sql::statements;
 use super::{Store, StoreError, sessions};
-use crate::model::{Chat, MessageId, MessageState, Millis, Scope, Sent, SessionId};
+use crate::model::{Chat, Effects, Event, LogLine, MessageId, MessageState, Millis, Scope, Sent, SessionId};
 
 statements! {
     KNOWN = "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
         WHERE session_id = $1 AND key = $2",
         mysql: "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
         WHERE session_id = ? AND `key` = ?";
+    EARLIER = "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
+        JOIN sessions s ON s.id = m.session_id WHERE m.session_id = $1 AND m.key = $2 AND s.owner BETWEEN $3 AND $4",
+        mysql: "SELECT m.message, m.chat, m.digest, m.state, m.created_at, m.begun_at, m.accepted_at FROM sends m
+        JOIN sessions s ON s.id = m.session_id WHERE m.session_id = ? AND m.`key` = ? AND s.owner BETWEEN ? AND ?";
     FREE_KEY = "UPDATE sends SET key = NULL, digest = NULL WHERE session_id = $1 AND message = $2",
         mysql: "UPDATE sends SET `key` = NULL, digest = NULL WHERE session_id = ? AND message = ?";
     AGAIN = "UPDATE sends SET state = 0, code = NULL, begun_at = $1 WHERE session_id = $2 AND message = $3";
@@ -25,9 +31,9 @@ statements! {
         VALUES (?, ?, ?, ?, ?, 0, ?, ?)";
     ADVANCE = "UPDATE sends SET state = $1, code = $2, accepted_at = COALESCE(accepted_at, $3)
         WHERE session_id = $4 AND message = $5 AND state < $6
-        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $7 AND $8)";
+        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $7 AND $8 AND s.id = sends.session_id)";
     RELEASE = "UPDATE sends SET begun_at = 0 WHERE session_id = $1 AND message = $2 AND state = 0
-        AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $3 AND $4)";
+        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $3 AND $4 AND s.id = sends.session_id)";
     STATE = "SELECT m.state, m.code FROM sends m JOIN sessions s ON s.id = m.session_id
         WHERE s.owner BETWEEN $1 AND $2 AND m.session_id = $3 AND m.message = $4";
 }
@@ -57,13 +63,20 @@ pub struct NewSend<'a> {
     pub to: &'a Chat,
     /// The caller's key, if any, and a digest of the request it stands for.
     pub key: Option<(&'a str, &'a [u8; 32])>,
+    /// What the plugins that judged it want done, with it or not at all.
+    pub effects: Effects,
+    /// What they said.
+    pub logs: Vec<LogLine>,
 }
 
 /// What [`Sends::begin`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
     /// Stored as pending: send it.
-    Fresh,
+    Fresh {
+        /// The events plugins raised, stored and to be routed.
+        raised: Vec<Event>,
+    },
     /// An earlier request with this key was accepted: give this answer.
     Replay(Sent),
     /// An earlier request with this key never got an answer, or was refused: send again, under its message id. It is
@@ -73,10 +86,14 @@ pub enum Begun {
     InFlight,
     /// The key belongs to a different request.
     Mismatch,
+    /// A value that a plugin relied on was changed meanwhile. Let the plugins judge again.
+    Conflict,
 }
 
 impl Sends<'_> {
-    /// Stores the send before it goes out, unless its key is known. Keys live 24 h.
+    /// Stores the send before it goes out, unless its key is known. Keys live 24 h; one that always comes with the same
+    /// message id does not end. What plugins want done is committed with it when it is new ([`Begun::Fresh`]); when it is
+    /// sent again, that was done the first time.
     ///
     /// A session that does not exist is an error (row not found); so is a message id that is in use
     /// ([`StoreError::Taken`]).
@@ -84,38 +101,63 @@ impl Sends<'_> {
         let (scope, now) = (self.1, self.0.clock().now());
         let (session, message, chat) = (send.session.clone(), send.message.clone(), send.to.clone());
         let key = send.key.map(|(key, digest)| (key.to_owned(), *digest));
+        let (wanted, logs) = (Wanted::of(None, 0, send.effects)?, send.logs);
         let work = self.0.write(move |tx| {
             Box::pin(async move {
                 if !sessions::is_visible(tx, scope, &session).await? {
                     return Err(sqlx::Error::RowNotFound.into());
                 }
-                let (key, digest) = key.unzip();
-                let added = on!(tx, |db, q| {
-                    if let (Some(key), Some(digest)) = (&key, &digest) {
-                        let known = sqlx::query_as(q(KNOWN)).bind(&session).bind(key).fetch_optional(&mut *db);
-                        let known: Option<KnownRow> = known.await?;
-                        match known.map(|known| known.judge(digest, now)) {
-                            None => {}
-                            Some(Known::Expired(earlier)) => {
-                                sqlx::query(q(FREE_KEY)).bind(&session).bind(earlier).execute(&mut *db).await?;
-                            }
-                            Some(Known::Answer(Begun::Again(earlier))) => {
-                                sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(&earlier).execute(db).await?;
-                                return Ok(Begun::Again(earlier));
-                            }
-                            Some(Known::Answer(answer)) => return Ok(answer),
+                let expired = match known(tx, &session, key.as_ref(), &message, now).await? {
+                    None => None,
+                    Some(Known::Expired(earlier)) => Some(earlier),
+                    Some(Known::Answer(answer)) => {
+                        if let Begun::Again(earlier) = &answer {
+                            on!(&mut *tx, |db, q| {
+                                sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(earlier).execute(db).await?;
+                            });
+                            logs::add(tx, scope.owners(), &logs).await?;
                         }
+                        return Ok(answer);
+                    }
+                };
+                let Some(found) = wanted.look(tx, &session, now).await? else { return Ok(Begun::Conflict) };
+                let (key, digest) = key.unzip();
+                let added = on!(&mut *tx, |db, q| {
+                    if let Some(earlier) = expired {
+                        sqlx::query(q(FREE_KEY)).bind(&session).bind(earlier).execute(&mut *db).await?;
                     }
                     let digest = digest.as_ref().map(|digest| &digest[..]);
-                    let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key).bind(digest);
-                    add.bind(now).bind(now).execute(db).await.map(|_| Begun::Fresh)
+                    let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key);
+                    add.bind(digest).bind(now).bind(now).execute(db).await
                 });
                 added.map_err(|error| {
                     StoreError::taken(error, sqlx::error::DatabaseError::is_unique_violation, "the message id")
-                })
+                })?;
+                let (raised, mut lines) = wanted.put(tx, &session, found, now).await?;
+                lines.splice(0..0, logs);
+                logs::add(tx, scope.owners(), &lines).await?;
+                Ok(Begun::Fresh { raised })
             })
         });
         work.await
+    }
+
+    /// What [`Sends::begin`] would answer a request under this key now; `None` when that would be new.
+    pub async fn earlier(
+        &self,
+        session: &SessionId,
+        key: &str,
+        digest: &[u8; 32],
+    ) -> Result<Option<Begun>, StoreError> {
+        let ((low, high), now) = (self.1.owners(), self.0.clock().now());
+        let known: Option<KnownRow> = on!(self.0.readers(), |db, q| {
+            let known = sqlx::query_as(q(EARLIER)).bind(session).bind(key).bind(low).bind(high);
+            known.fetch_optional(db).await?
+        });
+        Ok(known.and_then(|known| match known.judge(digest, now) {
+            Known::Expired(_) => None,
+            Known::Answer(begun) => Some(begun),
+        }))
     }
 
     /// Moves a message on; never backwards. `code` is WhatsApp's refusal code. Unknown messages are ignored.
@@ -175,6 +217,22 @@ impl Sends<'_> {
     }
 }
 
+/// What an earlier request under this key means for one of this digest and message id. Where both stand for the same
+/// message, the key does not expire: a message that waited for days is still sent once.
+async fn known(
+    tx: &mut Tx,
+    session: &SessionId,
+    key: Option<&(String, [u8; 32])>,
+    message: &MessageId,
+    now: Millis,
+) -> Result<Option<Known>, StoreError> {
+    let Some((key, digest)) = key else { return Ok(None) };
+    let row: Option<KnownRow> =
+        on!(tx, |db, q| { sqlx::query_as(q(KNOWN)).bind(session).bind(key).fetch_optional(db).await? });
+    let same = |known: &KnownRow| known.message == *message;
+    Ok(row.map(|known| if same(&known) { Known::Answer(known.answer(digest, now)) } else { known.judge(digest, now) }))
+}
+
 /// An earlier request with the same key.
 #[derive(FromRow)]
 struct KnownRow {
@@ -201,17 +259,22 @@ impl KnownRow {
         if now.since(self.created_at) >= KEY_LIFE {
             return Known::Expired(self.message);
         }
+        Known::Answer(self.answer(digest, now))
+    }
+
+    /// What it means while its key lives.
+    fn answer(self, digest: &[u8; 32], now: Millis) -> Begun {
         if self.digest.as_deref() != Some(digest) {
-            return Known::Answer(Begun::Mismatch);
+            return Begun::Mismatch;
         }
-        Known::Answer(match numbered(self.state) {
+        match numbered(self.state) {
             MessageState::Pending if now.since(self.begun_at) < IN_FLIGHT => Begun::InFlight,
             MessageState::Pending | MessageState::Refused => Begun::Again(self.message),
             MessageState::Sent | MessageState::Delivered | MessageState::Read => {
                 let at = self.accepted_at.unwrap_or(self.begun_at);
                 Begun::Replay(Sent { id: self.message, to: self.chat, at })
             }
-        })
+        }
     }
 }
 

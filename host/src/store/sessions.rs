@@ -32,7 +32,7 @@ statements! {
     SET_LINK = "UPDATE sessions SET phone = $1, device_jid = $2, lid = $3, linked_at = $4
         WHERE owner BETWEEN $5 AND $6 AND id = $7";
     DELETE = "DELETE FROM sessions WHERE owner BETWEEN $1 AND $2 AND id = $3";
-    SECRET = "SELECT e.id AS endpoint_id, e.session_id, e.url, e.secret
+    SECRET = "SELECT e.id AS endpoint_id, e.session_id, e.name, e.url, e.secret
         FROM sessions s JOIN endpoints e ON e.session_id = s.id AND e.place = 0 AND e.enabled
         WHERE s.owner BETWEEN $1 AND $2 AND s.id = $3";
 }

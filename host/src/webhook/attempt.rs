@@ -6,11 +6,12 @@
 //!
 //! Only `post` and `record` touch the world, and no transaction is open during `post`.
 //!
-//! Invariant: the body that is posted is the stored one, byte for byte, under the delivery's own id.
+//! Invariants: the body that is posted is the stored one, byte for byte, under the delivery's own id; no stored header
+//! takes the place of one of ours, and no stored path leaves the endpoint's.
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use url::Url;
 
 use super::{retry, sign};
 use crate::egress::{Answer, Egress, EgressError, Request};
@@ -71,22 +72,51 @@ impl Due {
             epoch: delivery.epoch,
             earlier: delivery.attempts,
         };
-        let signature = match sign::headers(&delivery.endpoint.secret, &claim.delivery, now, &delivery.body) {
+        let shape = delivery.shape;
+        let signature = match sign::headers(&delivery.endpoint.secret, &claim.delivery, now, &shape.body) {
             Ok(headers) => headers,
             Err(error) => return Err(Box::new(Answered::unanswered(claim, now, &error.to_string()))),
         };
-        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let mut headers = vec![("content-type".to_owned(), shape.content_type)];
         headers.extend(signature);
+        let free = |(name, _): &(String, String)| !headers.iter().any(|(ours, _)| ours.eq_ignore_ascii_case(name));
+        let theirs: Vec<_> = shape.headers.into_iter().filter(free).collect();
+        headers.extend(theirs);
         let request = Request {
             method: "POST".to_owned(),
-            url: delivery.endpoint.url.url().clone(),
+            url: below(delivery.endpoint.url.url(), &shape.path_suffix),
             headers,
-            body: Bytes::from(delivery.body),
+            body: shape.body,
             deadline,
             answer_limit: ANSWER_LIMIT,
         };
         Ok(Signed { claim, request, started_at: now })
     }
+}
+
+/// The address with these segments after its path: where a webhook with this path suffix is posted. Segments are escaped,
+/// once, and `.` and `..` left out, so that the result lies below the address whatever the suffix holds.
+pub fn below(address: &Url, suffix: &str) -> Url {
+    let mut url = address.clone();
+    if let (false, Ok(mut path)) = (suffix.is_empty(), url.path_segments_mut()) {
+        path.pop_if_empty().extend(suffix.split('/').filter(|segment| !segment.is_empty()).map(unescaped));
+    }
+    url
+}
+
+/// A segment without its escapes, but those of control characters; as it is, where they make no text.
+fn unescaped(segment: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(segment.len()), segment);
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let byte = byte.filter(|byte| !byte.is_ascii_control());
+        bytes.push(byte.unwrap_or(b'%'));
+        rest = byte.and_then(|_| after.get(2..)).unwrap_or(after);
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).unwrap_or_else(|_no_text| segment.to_owned())
 }
 
 impl Signed {
@@ -135,8 +165,10 @@ impl Settled {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::model::Endpoint;
+    use crate::model::{Endpoint, Shape};
 
     const NOW: Millis = Millis(1_700_000_000_000);
     const DEADLINE: Duration = Duration::from_secs(15);
@@ -148,10 +180,11 @@ mod tests {
             endpoint: Endpoint {
                 id: "end_1".parse().unwrap(),
                 session: "ses_1".parse().unwrap(),
+                name: "default".to_owned(),
                 url: "https://example.org/hook".parse().unwrap(),
                 secret: secret.into(),
             },
-            body: "{\"a\": 1}".to_owned(),
+            shape: Shape::json("{\"a\": 1}"),
             attempts,
             epoch: 7,
             created_at: NOW,
@@ -174,6 +207,45 @@ mod tests {
         assert_eq!(header("content-type"), "application/json");
         assert_eq!(header("webhook-id"), "dlv_1");
         assert_eq!(header("webhook-timestamp"), "1700000000");
+    }
+
+    #[test]
+    fn a_shape_sets_type_headers_and_path_but_none_of_our_headers() {
+        let mut due = due("whsec_AAAA", 0);
+        let pairs = [("x-kind", "invoice"), ("Webhook-Id", "forged"), ("webhook-signature", "v1,forged")];
+        due.0.shape = Shape {
+            body: Bytes::from_static(b"\xff\x00"),
+            content_type: "application/cbor".to_owned(),
+            headers: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            path_suffix: "/tickets/4 2".to_owned(),
+        };
+        let signed = due.sign(NOW, DEADLINE).unwrap().request;
+        assert_eq!(signed.url.as_str(), "https://example.org/hook/tickets/4%202");
+        assert_eq!(signed.body, b"\xff\x00"[..]);
+        let names: Vec<&str> = signed.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["content-type", "webhook-id", "webhook-timestamp", "webhook-signature", "x-kind"]);
+        assert_eq!((signed.headers[0].1.as_str(), signed.headers[1].1.as_str()), ("application/cbor", "dlv_1"));
+    }
+
+    #[test]
+    fn a_suffix_stays_below_the_endpoint_s_path() {
+        let table = [
+            ("https://example.org", "a/b", "https://example.org/a/b"),
+            ("https://example.org/hook/?key=1", "a", "https://example.org/hook/a?key=1"),
+            ("https://example.org/hook", "../../admin", "https://example.org/hook/admin"),
+            ("https://example.org/hook", "//evil.example/x", "https://example.org/hook/evil.example/x"),
+            ("https://example.org/hook", "a?b#c", "https://example.org/hook/a%3Fb%23c"),
+            ("https://example.org/hook", "%2e%2e/x", "https://example.org/hook/x"),
+            ("https://example.org/hook", "%252e%252e/x", "https://example.org/hook/%252e%252e/x"),
+            ("https://example.org/hook", "a%20b:c@d/%C3%A9", "https://example.org/hook/a%20b:c@d/%C3%A9"),
+            ("https://example.org/hook", "a%2F..%2fb", "https://example.org/hook/a%2F..%2Fb"),
+            ("https://example.org/hook", ".%09./%FF", "https://example.org/hook/.%2509./%25FF"),
+            ("https://example.org/hook", "100%/%+f", "https://example.org/hook/100%25/%25+f"),
+            ("https://example.org/hook", "", "https://example.org/hook"),
+        ];
+        for (address, suffix, expected) in table {
+            assert_eq!(below(&address.parse().unwrap(), suffix).as_str(), expected, "{suffix}");
+        }
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use futures_util::future::join_all;
 use wagate::model::{Incoming, MessageId, MessageKind, Scope, SessionId};
-use wagate::store::events::NewDelivery;
 
-use super::{Place, message, session, shop};
+use super::{Place, delivery, endpoint, forward, message, session, shop};
 
 #[tokio::test]
 async fn a_message_is_new_once_for_each_of_its_five_parts() {
@@ -22,7 +21,10 @@ async fn a_message_is_new_once_for_each_of_its_five_parts() {
     ];
     let events = store.events(scope);
     let stored = events.receive(&id, &variants).await.unwrap();
-    assert_eq!(stored.iter().map(|event| &event.message).collect::<Vec<_>>(), variants.iter().collect::<Vec<_>>());
+    assert_eq!(
+        stored.iter().map(|event| event.message().unwrap()).collect::<Vec<_>>(),
+        variants.iter().collect::<Vec<_>>()
+    );
     assert!(stored.is_sorted_by(|a, b| a.id < b.id));
 
     let changed = Incoming { text: Some("redelivered differently".to_owned()), backfill: true, ..first.clone() };
@@ -89,7 +91,7 @@ async fn text_of_any_kind_survives() {
     assert!(store.events(scope).receive(&id, &batch).await.unwrap().is_empty());
     let read = store.events(scope).unrouted(None, 100).await.unwrap();
     assert_eq!(read, stored);
-    assert_eq!(read.into_iter().map(|event| event.message).collect::<Vec<_>>(), batch);
+    assert_eq!(read.into_iter().map(|event| event.message().unwrap().clone()).collect::<Vec<_>>(), batch);
 }
 
 #[tokio::test]
@@ -100,7 +102,7 @@ async fn unrouted_events_come_in_order_page_by_page() {
     let events = store.events(scope);
     let batch: Vec<_> = (0..10).map(|n| message(format!("m{n}"))).collect();
     let stored = events.receive(&id, &batch).await.unwrap();
-    assert!(events.route(&stored[1].id, &[]).await.unwrap());
+    assert!(forward(&store, scope, &stored[1].id, Vec::new()).await);
 
     let page = events.unrouted(None, 3).await.unwrap();
     assert_eq!(page, [stored[0].clone(), stored[2].clone(), stored[3].clone()]);
@@ -117,14 +119,12 @@ async fn an_event_is_routed_once_and_only_to_its_own_sessions_endpoints() {
     let (scope, id) = shop(&store).await;
     let other = session(&store, scope.user().unwrap(), "ses_other").await.id;
     let (events, deliveries) = (store.events(scope), store.deliveries(scope));
-    let mine = deliveries.endpoints(&id).await.unwrap().remove(0).id;
-    let theirs = deliveries.endpoints(&other).await.unwrap().remove(0).id;
+    let (mine, theirs) = (endpoint(&store, &id).await, endpoint(&store, &other).await);
     let event = events.receive(&id, &[message("m")]).await.unwrap().remove(0).id;
-    let to = |endpoint| NewDelivery { endpoint, body: "{}".to_owned() };
-
-    let plan = [to(mine.clone()), to(theirs), to("end_gone".parse().unwrap())];
-    let (first, second) = tokio::join!(events.route(&event, &plan), events.route(&event, &plan));
-    assert!(first.unwrap() != second.unwrap(), "one of them routed it");
+    let plan = [mine, theirs, "end_gone".parse().unwrap()].map(|endpoint| delivery(endpoint, "{}")).to_vec();
+    let (first, second) =
+        tokio::join!(forward(&store, scope, &event, plan.clone()), forward(&store, scope, &event, plan));
+    assert!(first != second, "one of them routed it");
     assert_eq!(deliveries.list(&id, 10).await.unwrap().len(), 1);
     assert!(deliveries.list(&other, 10).await.unwrap().is_empty());
     assert!(events.unrouted(None, 10).await.unwrap().is_empty());

@@ -8,24 +8,21 @@ use secrecy::ExposeSecret;
 use wagate::model::{Attempt, AttemptOutcome, DeliveryState, Millis, Scope, SessionId};
 use wagate::store::Store;
 use wagate::store::deliveries::Settlement;
-use wagate::store::events::NewDelivery;
 
-use super::{Place, START, hook, message, shop};
+use super::{Place, START, delivery, endpoint, forward, hook, message, shop};
 
 const LEASE: Duration = Duration::from_secs(30);
 
 /// Receives `count` messages and routes each to the session's endpoint.
 async fn routed(store: &Store, scope: Scope, id: &SessionId, count: usize) {
-    let endpoint = store.deliveries(scope).endpoints(id).await.unwrap().remove(0).id;
+    let endpoint = endpoint(store, id).await;
     let batch: Vec<_> = (0..count).map(|_| message(wagate::model::RequestId::new().to_string())).collect();
-    let events = store.events(scope);
-    let stored = events.receive(id, &batch).await.unwrap();
-    let plans: Vec<_> = stored
-        .iter()
-        .map(|event| [NewDelivery { endpoint: endpoint.clone(), body: format!("{{\"event\":\"{}\"}}", event.id) }])
-        .collect();
-    let answers = join_all(stored.iter().zip(&plans).map(|(event, plan)| events.route(&event.id, plan))).await;
-    assert!(answers.into_iter().all(Result::unwrap));
+    let stored = store.events(scope).receive(id, &batch).await.unwrap();
+    let work = stored.iter().map(|event| {
+        let plan = vec![delivery(endpoint.clone(), format!("{{\"event\":\"{}\"}}", event.id))];
+        forward(store, scope, &event.id, plan)
+    });
+    assert!(join_all(work).await.into_iter().all(|fresh| fresh));
 }
 
 fn attempt(outcome: AttemptOutcome) -> Attempt {
@@ -59,7 +56,7 @@ async fn a_claim_carries_everything_a_delivery_needs_oldest_first() {
     let place = Place::new();
     let store = place.open().await;
     let (scope, id) = shop(&store).await;
-    let endpoint = store.deliveries(scope).endpoints(&id).await.unwrap().remove(0);
+    let endpoint = store.endpoints(scope).list(&id).await.unwrap().remove(0);
     routed(&store, scope, &id, 1).await;
     place.clock.advance(Duration::from_secs(1));
     routed(&store, scope, &id, 1).await;
@@ -68,7 +65,7 @@ async fn a_claim_carries_everything_a_delivery_needs_oldest_first() {
     assert_eq!(claimed.iter().map(|delivery| delivery.created_at).collect::<Vec<_>>(), [START, Millis(START.0 + 1000)]);
     for delivery in &claimed {
         assert_eq!((delivery.attempts, delivery.epoch), (0, 1));
-        assert_eq!(delivery.body, format!("{{\"event\":\"{}\"}}", delivery.event));
+        assert_eq!(delivery.shape.body, format!("{{\"event\":\"{}\"}}", delivery.event));
         assert_eq!((&delivery.endpoint.id, &delivery.endpoint.session), (&endpoint.id, &id));
         assert_eq!(delivery.endpoint.url, hook("https://example.org/hook"));
         assert_eq!(delivery.endpoint.secret.expose_secret(), endpoint.secret.expose_secret());
@@ -88,7 +85,7 @@ async fn a_claim_that_was_overtaken_settles_nothing() {
     assert!(deliveries.claim(10, LEASE).await.unwrap().is_empty(), "leased to the last millisecond");
     place.clock.advance(Duration::from_millis(1));
     let quick = deliveries.claim(10, LEASE).await.unwrap().remove(0);
-    assert_eq!((quick.epoch, &quick.body), (slow.epoch + 1, &slow.body));
+    assert_eq!((quick.epoch, &quick.shape), (slow.epoch + 1, &slow.shape));
 
     let accepted = attempt(AttemptOutcome::Accepted { status: 200 });
     assert!(!deliveries.settle(&slow.id, slow.epoch, &accepted, Settlement::Delivered).await.unwrap());

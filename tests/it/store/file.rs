@@ -8,29 +8,24 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use wagate::model::{Attempt, AttemptOutcome, MessageId, Scope, SessionId};
 use wagate::store::Store;
 use wagate::store::deliveries::Settlement;
-use wagate::store::events::NewDelivery;
 use wagate::store::sends::NewSend;
 
-use super::{Place, message, session, shop};
+use super::{Place, delivery, endpoint, forward, message, new_send, session, shop};
 
 /// A row of every kind a session can have.
 async fn fill(store: &Store, id: &SessionId) {
     let scope = Scope::gateway();
     let (events, deliveries) = (store.events(scope), store.deliveries(scope));
     let stored = events.receive(id, &[message("a"), message("b")]).await.unwrap();
-    let endpoint = deliveries.endpoints(id).await.unwrap().remove(0).id;
-    assert!(events.route(&stored[0].id, &[NewDelivery { endpoint, body: "{}".to_owned() }]).await.unwrap());
+    let endpoint = endpoint(store, id).await;
+    assert!(forward(store, scope, &stored[0].id, vec![delivery(endpoint, "{}")]).await);
     let claimed = deliveries.claim(1, Duration::from_secs(30)).await.unwrap().remove(0);
     let attempt =
         Attempt { started_at: stored[0].stored_at, took_ms: 3, outcome: AttemptOutcome::Refused { status: 500 } };
     let then = Settlement::Retry(stored[0].stored_at.after(Duration::from_hours(1)));
     assert!(deliveries.settle(&claimed.id, claimed.epoch, &attempt, then).await.unwrap());
     let (sent, to) = (MessageId::from("3EB0".to_owned()), "6281381393739".parse().unwrap());
-    store
-        .sends(scope)
-        .begin(NewSend { session: id, message: &sent, to: &to, key: Some(("k", &[0; 32])) })
-        .await
-        .unwrap();
+    store.sends(scope).begin(NewSend { key: Some(("k", &[0; 32])), ..new_send(id, &sent, &to) }).await.unwrap();
 }
 
 /// How many rows each table of the product has.

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use wagate::model::{Attempt, AttemptOutcome, Link, MessageId, MessageState, Millis, Scope};
 use wagate::store::deliveries::Settlement;
-use wagate::store::events::NewDelivery;
-use wagate::store::sends::NewSend;
 
-use super::{Place, hook, message, session, user};
+use super::{Place, delivery, endpoint, forward, hook, message, new_send, session, user};
 
 #[tokio::test]
 async fn another_users_sessions_are_not_there() {
@@ -48,19 +46,18 @@ async fn another_users_events_deliveries_and_sends_are_not_there() {
     let bob = Scope::of(user(&store, "bob").await);
     let id = session(&store, ann.user().unwrap(), "ses_ann").await.id;
     let event = store.events(ann).receive(&id, &[message("m")]).await.unwrap().remove(0).id;
-    let endpoint = store.deliveries(ann).endpoints(&id).await.unwrap().remove(0).id;
-    let plan = [NewDelivery { endpoint, body: "{}".to_owned() }];
+    let plan = vec![delivery(endpoint(&store, &id).await, "{}")];
 
     let events = store.events(bob);
     assert!(events.receive(&id, &[message("forged")]).await.is_err());
     assert_eq!(events.get(&event).await.unwrap(), None);
     assert!(events.unrouted(None, 10).await.unwrap().is_empty());
-    assert!(!events.route(&event, &plan).await.unwrap());
-    assert!(store.events(ann).route(&event, &plan).await.unwrap());
+    assert!(!forward(&store, bob, &event, plan.clone()).await);
+    assert!(forward(&store, ann, &event, plan).await);
 
     let lease = Duration::from_secs(30);
     let deliveries = store.deliveries(bob);
-    assert!(deliveries.endpoints(&id).await.unwrap().is_empty());
+    assert!(store.endpoints(bob).list(&id).await.unwrap().is_empty());
     assert_eq!(deliveries.next_due().await.unwrap(), None);
     assert!(deliveries.claim(10, lease).await.unwrap().is_empty());
     let claimed = store.deliveries(ann).claim(10, lease).await.unwrap().remove(0);
@@ -73,7 +70,7 @@ async fn another_users_events_deliveries_and_sends_are_not_there() {
     assert_eq!(store.deliveries(ann).attempts(&claimed.id).await.unwrap().len(), 1);
 
     let (first, to) = (MessageId::from("3EB0".to_owned()), "6281381393739".parse().unwrap());
-    let send = NewSend { session: &id, message: &first, to: &to, key: None };
+    let send = new_send(&id, &first, &to);
     assert!(store.sends(bob).begin(send.clone()).await.is_err());
     store.sends(ann).begin(send).await.unwrap();
     store.sends(bob).advance(&id, std::slice::from_ref(&first), MessageState::Read, None).await.unwrap();

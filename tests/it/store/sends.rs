@@ -6,9 +6,11 @@ use wagate::model::{MessageId, MessageState, Scope, Sent, SessionId};
 use wagate::store::sends::{Begun, NewSend};
 use wagate::store::{Store, StoreError};
 
-use super::{Place, shop};
+use super::{Place, new_send, shop};
 
 const DIGEST: [u8; 32] = [1; 32];
+/// Stored, and no plugin asked for anything.
+const FRESH: Begun = Begun::Fresh { raised: Vec::new() };
 
 fn id(text: &str) -> MessageId {
     MessageId::from(text.to_owned())
@@ -22,7 +24,7 @@ async fn begin(
     key: Option<(&str, &[u8; 32])>,
 ) -> Result<Begun, StoreError> {
     let (message, to) = (id(message), "6281381393739".parse().unwrap());
-    store.sends(at.0).begin(NewSend { session: at.1, message: &message, to: &to, key }).await
+    store.sends(at.0).begin(NewSend { key, ..new_send(at.1, &message, &to) }).await
 }
 
 #[tokio::test]
@@ -32,7 +34,7 @@ async fn a_key_is_answered_by_what_became_of_its_first_request() {
     let (scope, session) = shop(&store).await;
     let at = (scope, &session);
     let key = Some(("order-42", &DIGEST));
-    assert_eq!(begin(&store, at, "first", key).await.unwrap(), Begun::Fresh);
+    assert_eq!(begin(&store, at, "first", key).await.unwrap(), FRESH);
     assert_eq!(begin(&store, at, "second", key).await.unwrap(), Begun::InFlight);
     assert_eq!(begin(&store, at, "second", Some(("order-42", &[2; 32]))).await.unwrap(), Begun::Mismatch);
     place.clock.advance(Duration::from_mins(1));
@@ -60,12 +62,30 @@ async fn a_key_is_free_again_after_a_day() {
     let store = place.open().await;
     let (scope, session) = shop(&store).await;
     let key = Some(("daily", &DIGEST));
-    assert_eq!(begin(&store, (scope, &session), "monday", key).await.unwrap(), Begun::Fresh);
+    assert_eq!(begin(&store, (scope, &session), "monday", key).await.unwrap(), FRESH);
     place.clock.advance(Duration::from_hours(24));
-    assert_eq!(begin(&store, (scope, &session), "tuesday", Some(("daily", &[2; 32]))).await.unwrap(), Begun::Fresh);
+    assert_eq!(begin(&store, (scope, &session), "tuesday", Some(("daily", &[2; 32]))).await.unwrap(), FRESH);
     assert_eq!(begin(&store, (scope, &session), "wednesday", key).await.unwrap(), Begun::Mismatch);
     let monday = store.sends(scope).state(&session, &id("monday")).await.unwrap();
     assert_eq!(monday, Some((MessageState::Pending, None)), "the message itself is kept");
+}
+
+#[tokio::test]
+async fn a_message_under_its_own_id_keeps_its_key_for_as_long_as_it_takes() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, session) = shop(&store).await;
+    let (at, key) = ((scope, &session), Some(("plugin:m", &DIGEST)));
+    assert_eq!(begin(&store, at, "m", key).await.unwrap(), FRESH);
+    store.sends(scope).release(&session, &id("m")).await.unwrap();
+    for _ in 0..3 {
+        place.clock.advance(Duration::from_hours(25));
+        assert_eq!(begin(&store, at, "m", key).await.unwrap(), Begun::Again(id("m")));
+    }
+    store.sends(scope).advance(&session, &[id("m")], MessageState::Sent, None).await.unwrap();
+    let sent = Sent { id: id("m"), to: "6281381393739".parse().unwrap(), at: place.clock.now() };
+    place.clock.advance(Duration::from_hours(25));
+    assert_eq!(begin(&store, at, "m", key).await.unwrap(), Begun::Replay(sent), "nothing goes out twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +96,7 @@ async fn of_requests_with_one_key_at_once_exactly_one_is_fresh() {
     let names: Vec<String> = (0..40).map(|n| format!("m{n}")).collect();
     let tries = names.iter().map(|name| begin(&store, (scope, &session), name, Some(("once", &DIGEST))));
     let answers: Vec<_> = futures_util::future::join_all(tries).await.into_iter().map(Result::unwrap).collect();
-    assert_eq!(answers.iter().filter(|answer| **answer == Begun::Fresh).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| **answer == FRESH).count(), 1);
     assert_eq!(answers.iter().filter(|answer| **answer == Begun::InFlight).count(), 39);
 }
 
@@ -86,8 +106,8 @@ async fn sends_without_a_key_never_meet_but_a_message_id_is_used_once() {
     let store = place.open().await;
     let (scope, session) = shop(&store).await;
     let at = (scope, &session);
-    assert_eq!(begin(&store, at, "a", None).await.unwrap(), Begun::Fresh);
-    assert_eq!(begin(&store, at, "b", None).await.unwrap(), Begun::Fresh);
+    assert_eq!(begin(&store, at, "a", None).await.unwrap(), FRESH);
+    assert_eq!(begin(&store, at, "b", None).await.unwrap(), FRESH);
     assert!(matches!(begin(&store, at, "a", None).await, Err(StoreError::Taken(_))));
     assert!(begin(&store, (scope, &"gone".parse().unwrap()), "c", None).await.is_err());
 }

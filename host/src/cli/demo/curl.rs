@@ -32,6 +32,15 @@ impl Rest {
         self.call("POST", path, Some(body)).await
     }
 
+    /// POSTs the bytes of a file and shows itself.
+    pub(super) async fn upload(&self, path: &str, file: &str, bytes: &'static [u8]) -> Result<Value> {
+        let base = &self.base;
+        say::line(&format!(
+            "   $ curl -s '{base}{path}' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/wasm' \\\n       --data-binary @{file}"
+        ));
+        self.exchange("POST", path, "application/wasm", Bytes::from_static(bytes)).await
+    }
+
     /// GETs and shows itself.
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
         self.show(path, None);
@@ -50,7 +59,12 @@ impl Rest {
     }
 
     async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        self.exchange(method, path, "application/json", body).await
+    }
+
+    async fn exchange(&self, method: &str, path: &str, content_type: &str, body: Bytes) -> Result<Value> {
+        let mut headers = vec![("content-type".to_owned(), content_type.to_owned())];
         headers.extend(self.token.iter().map(|token| ("authorization".to_owned(), format!("Bearer {token}"))));
         let answer = self
             .egress
@@ -58,7 +72,7 @@ impl Rest {
                 method: method.to_owned(),
                 url: format!("{}{path}", self.base).parse()?,
                 headers,
-                body: body.map(|body| Bytes::from(body.to_string())).unwrap_or_default(),
+                body,
                 deadline: Duration::from_secs(30),
                 answer_limit: 1024 * 1024,
             })

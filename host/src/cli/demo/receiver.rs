@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::post;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -22,6 +22,8 @@ const KEPT: usize = 200;
 /// A webhook that came.
 #[derive(Clone, Debug)]
 pub(super) struct Webhook {
+    /// The path it came to, `/webhook` or `/billing`.
+    pub(super) path: String,
     pub(super) id: String,
     pub(super) signature: String,
     pub(super) body: String,
@@ -41,7 +43,8 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let webhooks = Webhooks::default();
-        let app = Router::new().route("/webhook", post(take)).with_state(Arc::clone(&webhooks));
+        let app =
+            Router::new().route("/webhook", post(take)).route("/billing", post(take)).with_state(Arc::clone(&webhooks));
         let stopping = tasks.stopping();
         tasks.spawn("demo receiver", async move {
             // It ends with the demo; an accept error ends it early and the next step says that no webhook came.
@@ -54,11 +57,26 @@ impl Receiver {
         format!("http://{}/webhook", self.address)
     }
 
+    /// A second address, for what a plugin routes there.
+    pub(super) fn billing_url(&self) -> String {
+        format!("http://{}/billing", self.address)
+    }
+
     /// Waits for the webhook of a session that carries this text.
     pub(super) async fn wait(&self, session: &str, text: &str, patience: Duration) -> Result<Webhook> {
+        self.wait_where(session, |said| said == text, patience).await
+    }
+
+    /// Waits for the webhook of a session whose text is as wanted.
+    pub(super) async fn wait_where(
+        &self,
+        session: &str,
+        wanted: impl Fn(&str) -> bool,
+        patience: Duration,
+    ) -> Result<Webhook> {
         let is_it = |webhook: &Webhook| {
             let body: Value = serde_json::from_str(&webhook.body).unwrap_or_default();
-            body["session_id"] == session && body["message"]["message"] == text
+            body["session_id"] == session && body["message"]["message"].as_str().is_some_and(&wanted)
         };
         let mut webhooks = self.webhooks.subscribe();
         let came = tokio::time::timeout(patience, webhooks.wait_for(|all| all.iter().any(is_it)));
@@ -67,10 +85,15 @@ impl Receiver {
     }
 }
 
-async fn take(State(webhooks): State<Webhooks>, headers: HeaderMap, body: String) -> StatusCode {
+async fn take(State(webhooks): State<Webhooks>, uri: Uri, headers: HeaderMap, body: String) -> StatusCode {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let webhook =
-        Webhook { id: header("webhook-id"), signature: header("webhook-signature"), body, answered: Instant::now() };
+    let webhook = Webhook {
+        path: uri.path().to_owned(),
+        id: header("webhook-id"),
+        signature: header("webhook-signature"),
+        body,
+        answered: Instant::now(),
+    };
     webhooks.send_modify(|all| {
         if all.len() >= KEPT {
             all.remove(0);

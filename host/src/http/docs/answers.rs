@@ -60,7 +60,7 @@ const ANSWERS: [Answer; 13] = [
     Answer(
         "RefusedByWhatsapp",
         422,
-        "WhatsApp refused it, with its code in the message. Do not repeat it unchanged",
+        "WhatsApp refused it, with its code in the message, or a plugin dropped it. Do not repeat it unchanged",
         "refused_by_whatsapp",
         "WhatsApp refused it with code 463: this account may not write to new contacts for now",
     ),

@@ -1,13 +1,13 @@
 //! What the gateway posts to webhooks, for the description's section `webhooks`.
 //!
-//! These types are never built: the body is made by `webhook::body`, and a test compares the two.
+//! These types are never built: the body is made by the plugin `forward`, and `tests/it/plugin/journey.rs` compares what
+//! arrives with what is described.
 
 use utoipa::openapi::{HttpMethod, Paths, RefOr, Schema};
 use utoipa::{PartialSchema, Path, ToSchema};
 
 /// A message posted to a webhook. More fields may be added; none is ever renamed or removed.
 #[derive(ToSchema)]
-#[cfg_attr(test, derive(serde::Deserialize), serde(deny_unknown_fields))]
 #[expect(dead_code, reason = "describes a body made elsewhere")]
 struct WebhookMessage {
     /// The session it reached.
@@ -25,7 +25,6 @@ struct WebhookMessage {
 
 /// What arrived.
 #[derive(ToSchema)]
-#[cfg_attr(test, derive(serde::Deserialize), serde(deny_unknown_fields))]
 #[expect(dead_code, reason = "describes a body made elsewhere")]
 struct WebhookMessageContent {
     /// Its id on WhatsApp; unique only together with chat and writer.
@@ -68,6 +67,8 @@ struct WebhookMessageContent {
     /// Whether it waited at WhatsApp while the session was away.
     #[schema(example = false)]
     backfill: bool,
+    /// Labels that plugins put on it, by name; absent when there are none.
+    labels: Option<std::collections::BTreeMap<String, String>>,
 }
 
 /// A message arrived
@@ -97,36 +98,4 @@ pub(super) fn schemas() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = vec![(WebhookMessage::name().into_owned(), WebhookMessage::schema())];
     WebhookMessage::schemas(&mut schemas);
     schemas
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Event, Incoming, MessageKind, Millis};
-    use crate::webhook::body;
-
-    #[test]
-    fn what_is_posted_is_what_is_described() {
-        let person = "6281381393739".parse::<crate::model::Chat>().unwrap();
-        let message = Incoming {
-            id: "3EB0".to_owned().into(),
-            kind: MessageKind::Text,
-            chat: person.clone(),
-            sender: person,
-            sender_alt: Some("100000000000001@lid".parse().unwrap()),
-            to: "6282260790996".parse().unwrap(),
-            from_me: false,
-            text: Some("Hello!".to_owned()),
-            push_name: Some("Ana".to_owned()),
-            sent_at: Millis(1_643_723_400_000),
-            backfill: false,
-        };
-        let event = Event {
-            id: crate::model::EventId::new(),
-            session: "1234567890".parse().unwrap(),
-            message,
-            stored_at: Millis(1_643_723_401_000),
-        };
-        serde_json::from_str::<WebhookMessage>(&body::founding(&event)).expect("every field is described");
-    }
 }

@@ -153,6 +153,8 @@ pub(in crate::http) async fn create(
     if let Some(url) = &webhook {
         webhook::check(&site, url).await?;
     }
+    // Before the first message can arrive: its webhooks are shaped by a plugin of the owner's.
+    site.parts.catalog.welcome(caller.user.id).await;
     let sessions = site.parts.store.sessions(caller.scope);
     let created = sessions.create(caller.user.id, id.clone(), &name, webhook.as_ref()).await;
     let session = created.map_err(|error| match error {

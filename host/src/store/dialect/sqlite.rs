@@ -98,6 +98,8 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .pragma("cache_size", "-4096")
         .pragma("journal_size_limit", "16777216")
+        // Room for every statement of ours: one that falls out is prepared again on the path of each message.
+        .statement_cache_capacity(256)
         .thread_name(|_| "store-writer".to_owned())
 }
 

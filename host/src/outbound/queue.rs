@@ -1,0 +1,140 @@
+//! Messages that plugins asked to be sent: from their rows to WhatsApp, in order per chat.
+//!
+//! A row is sent under the message id it was committed with and with that id as its idempotency key, so that a crash
+//! between WhatsApp's answer and our record sends the same message under the same id, or nothing.
+//!
+//! Invariant: nothing is sent that was not committed with a plugin's verdict.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::Notify;
+
+use super::{Outbound, Send, SendError};
+use crate::app::tasks::Tasks;
+use crate::model::{Clock, Outgoing, Scope};
+use crate::session::SessionError;
+use crate::store::plugin_sends::{Queued, Settlement};
+use crate::store::{Store, StoreError};
+
+/// Rows claimed at once, and chats worked on side by side.
+const PAGE: u32 = 100;
+const CHATS: usize = 16;
+/// A claim lasts for the slowest page: each send waits for WhatsApp at most about a minute.
+const LEASE: Duration = Duration::from_mins(10);
+/// Longest wait between two looks.
+const POLL: Duration = Duration::from_secs(10);
+const BREATH: Duration = Duration::from_millis(50);
+/// The first pause before a message is tried again, doubled each time, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// Tries before a message is given up: about a day.
+const TRIES: u32 = 300;
+
+/// Starts sending what is queued, now and as `wake` is told of more, until `tasks` stops.
+pub fn start(outbound: Outbound, store: Store, clock: Clock, wake: Arc<Notify>, tasks: &Tasks) {
+    let sender = Sender { outbound, store, clock, wake, tasks: tasks.clone() };
+    tasks.spawn("plugin sends", sender.run());
+}
+
+struct Sender {
+    outbound: Outbound,
+    store: Store,
+    clock: Clock,
+    wake: Arc<Notify>,
+    tasks: Tasks,
+}
+
+impl Sender {
+    async fn run(self) {
+        let mut released = false;
+        while !self.tasks.is_stopping() {
+            let wait = match self.look(&mut released).await {
+                Ok(wait) => wait,
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "messages of plugins cannot be claimed");
+                    POLL
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.wake.notified() => {}
+                () = self.tasks.stopping() => return,
+            }
+        }
+    }
+
+    /// Sends what is due and answers how long to wait for the next.
+    async fn look(&self, released: &mut bool) -> Result<Duration, StoreError> {
+        let rows = self.store.plugin_sends(Scope::gateway());
+        if !*released {
+            // This process has claimed nothing yet: whatever is claimed died with the one before.
+            rows.release_leases().await?;
+            *released = true;
+        }
+        let claimed = rows.claim(PAGE, LEASE).await?;
+        if claimed.is_empty() {
+            let next = rows.next_due().await?;
+            return Ok(next.map_or(POLL, |due| due.since(self.clock.now()).clamp(BREATH, POLL)));
+        }
+        let mut chats: BTreeMap<_, Vec<Queued>> = BTreeMap::new();
+        for queued in claimed {
+            chats.entry((queued.session.clone(), queued.send.to.clone())).or_default().push(queued);
+        }
+        stream::iter(chats.into_values()).for_each_concurrent(CHATS, |queue| self.send_in_order(queue)).await;
+        Ok(Duration::ZERO)
+    }
+
+    /// One chat's messages. When one has to wait, those behind it wait as long.
+    async fn send_in_order(&self, queue: Vec<Queued>) {
+        let mut held = None;
+        for queued in queue {
+            if self.tasks.is_stopping() {
+                return;
+            }
+            let then = match held {
+                Some(until) => Settlement::Retry(until),
+                None => self.send(&queued).await,
+            };
+            if let Settlement::Retry(until) = then {
+                held = Some(until);
+            }
+            if let Err(error) = self.store.plugin_sends(Scope::gateway()).settle(&queued, then).await {
+                // The claim runs out and the message goes out again under its id.
+                tracing::warn!(message = %queued.send.message, %error, "a plugin's message cannot be recorded");
+            }
+        }
+    }
+
+    async fn send(&self, queued: &Queued) -> Settlement {
+        let (session, message) = (&queued.session, &queued.send.message);
+        let key = Some(format!("plugin:{message}"));
+        let send = Send { to: queued.send.to.clone(), what: Outgoing::Text(queued.send.text.clone()), key };
+        let Err(error) = self.outbound.send_as(session, message.clone(), &send).await else { return Settlement::Sent };
+        if is_final(&error) || queued.tries >= TRIES {
+            tracing::warn!(%session, %message, %error, plugin = %queued.send.plugin, "a plugin's message was not sent");
+            return Settlement::Failed(error.to_string());
+        }
+        tracing::info!(%session, %message, %error, plugin = %queued.send.plugin, "a plugin's message will be tried again");
+        let pause = FIRST_PAUSE.saturating_mul(1 << queued.tries.min(10)).min(LONGEST_PAUSE);
+        Settlement::Retry(self.clock.now().after(pause))
+    }
+}
+
+/// Whether trying again would bring the same answer.
+fn is_final(error: &SendError) -> bool {
+    !matches!(
+        error,
+        SendError::InFlight
+            | SendError::Session(
+                SessionError::NotConnected(_)
+                    | SessionError::AlreadyLinked
+                    | SessionError::Unanswered
+                    | SessionError::Whatsapp(_)
+                    | SessionError::Store(_)
+            )
+    )
+}

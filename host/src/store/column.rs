@@ -1,0 +1,28 @@
+//! Values between the domain and a column: JSON, counts, names of a closed list.
+//!
+//! Invariant: a column that cannot be read is an error of its row, never a value made up instead.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::StoreError;
+
+/// A value as its JSON column.
+pub(in crate::store) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()).into())
+}
+
+/// The value of a JSON column.
+pub(in crate::store) fn parsed<T: DeserializeOwned>(column: &str) -> Result<T, StoreError> {
+    serde_json::from_str(column).map_err(|error| sqlx::Error::Decode(error.into()).into())
+}
+
+/// A count; what does not fit stands at the end.
+pub(in crate::store) fn count(stored: i64) -> u32 {
+    u32::try_from(stored).unwrap_or(u32::MAX)
+}
+
+/// A column holds a name this wagate does not know.
+pub(in crate::store) fn unknown(what: &str, name: &str) -> StoreError {
+    sqlx::Error::Decode(format!("unknown {what} {name}").into()).into()
+}
