@@ -78,6 +78,8 @@ const NOT_OURS: &[&str] = &[
     "plugins/dist/script.wasm",
     "plugins/keyword-router/js/package-lock.json",
     "plugins/script/package-lock.json",
+    "tests/bench/plugin/Cargo.lock",
+    "tests/bench/plugin/peer/Cargo.lock",
     "tests/fixtures/founding-guide.md",
 ];
 
