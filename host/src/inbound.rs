@@ -25,12 +25,12 @@ use crate::store::{Store, StoreError};
 #[derive(Clone)]
 pub struct Inbound {
     store: Store,
-    lanes: Arc<Lanes>,
+    lanes: Lanes,
     held: Arc<Notify>,
 }
 
 impl Inbound {
-    /// Starts the routing lanes. `routed` is called after each routed event that left something to deliver or send.
+    /// Starts routing. `routed` is called after each routed event that left something to deliver or send.
     pub fn start(
         store: Store,
         plugins: Plugins,
@@ -46,8 +46,8 @@ impl Inbound {
             routed: Arc::new(routed),
             held: Arc::clone(&held),
         };
-        let lanes = Arc::new(Lanes::start(&router, tasks));
-        let watch = held::watch(store.clone(), Arc::clone(&lanes), Arc::clone(&held), clock, tasks.clone());
+        let lanes = Lanes::new(router, tasks.clone());
+        let watch = held::watch(store.clone(), lanes.clone(), Arc::clone(&held), clock, tasks.clone());
         tasks.spawn("held events", watch);
         Self { store, lanes, held }
     }
@@ -65,10 +65,10 @@ impl Inbound {
     /// does not wait for it. Call before sessions start, so that order holds.
     pub fn resume(&self, tasks: &Tasks) {
         self.lanes.fall_behind();
-        tasks.spawn("resuming", resume::resume(self.store.clone(), Arc::clone(&self.lanes), tasks.clone()));
+        tasks.spawn("resuming", resume::resume(self.store.clone(), self.lanes.clone(), tasks.clone()));
     }
 
-    /// Has events routed that were stored elsewhere. For those whose lane is full their time comes later.
+    /// Has events routed that were stored elsewhere. Where a session has no room, their time comes later.
     pub fn take_up(&self, stored: Vec<Event>) {
         for event in stored {
             self.lanes.offer(event, Past::default());

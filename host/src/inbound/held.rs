@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::lanes::{Lanes, lane_of};
+use super::lanes::{Lanes, group_of};
 use crate::app::tasks::Tasks;
 use crate::model::{Clock, EventId, Scope};
 use crate::store::events::Past;
@@ -25,7 +25,7 @@ const PAGE: u32 = 200;
 const LEFT_BEHIND: Duration = Duration::from_secs(30);
 
 /// Puts held events on their lanes as they come due, until `tasks` stops. `wake` is told of each new one.
-pub(super) async fn watch(store: Store, lanes: Arc<Lanes>, wake: Arc<Notify>, clock: Clock, tasks: Tasks) {
+pub(super) async fn watch(store: Store, lanes: Lanes, wake: Arc<Notify>, clock: Clock, tasks: Tasks) {
     let mut seen = None;
     while !tasks.is_stopping() {
         let wait = match release(&store, &lanes, &clock, &mut seen).await {
@@ -44,9 +44,9 @@ pub(super) async fn watch(store: Store, lanes: Arc<Lanes>, wake: Arc<Notify>, cl
     }
 }
 
-/// Enters what is due and answers how long to wait for the next. A full lane is passed by: what cannot enter now comes
-/// up again. `seen` is how far what was left behind was looked through, a page each time, so that what cannot be routed
-/// does not hide the rest.
+/// Enters what is due and answers how long to wait for the next. A session without room is passed by: what cannot
+/// enter now comes up again. `seen` is how far what was left behind was looked through, a page each time, so that what
+/// cannot be routed does not hide the rest.
 async fn release(
     store: &Store,
     lanes: &Lanes,
@@ -62,7 +62,7 @@ async fn release(
     *seen = page.last().filter(|_| full).map(|event| event.id.clone());
     for event in page.into_iter().filter(|event| now.since(event.stored_at) > LEFT_BEHIND) {
         // Where a start is still at work, it comes to the event in its turn.
-        if !lanes.is_behind(lane_of(&event)) {
+        if !lanes.is_behind(group_of(&event)) {
             lanes.offer(event, Past::default());
         }
     }

@@ -8,8 +8,8 @@ use crate::plugin::api::v1::types::{
 /// A message that reached the account.
 pub(super) fn incoming(event: &EventId, session: &SessionId, message: &Incoming, labels: &Labels) -> Message {
     Message {
-        id: message.id.to_string(),
-        event_id: event.to_string(),
+        id: message.id.as_str().to_owned(),
+        event_id: event.as_str().to_owned(),
         direction: Direction::Incoming,
         ..document(session, message, labels)
     }
@@ -24,9 +24,9 @@ fn document(session: &SessionId, message: &Incoming, labels: &Labels) -> Message
     Message {
         id: String::new(),
         event_id: String::new(),
-        session: session.to_string(),
-        chat: message.chat.to_string(),
-        sender: message.sender.to_string(),
+        session: session.as_str().to_owned(),
+        chat: message.chat.jid().to_owned(),
+        sender: message.sender.jid().to_owned(),
         sender_alt: message.sender_alt.as_ref().map(ToString::to_string),
         sender_name: message.push_name.clone(),
         direction: Direction::Outgoing,
@@ -40,7 +40,7 @@ fn document(session: &SessionId, message: &Incoming, labels: &Labels) -> Message
 
 /// Brings what a patch may have changed up to date.
 pub(super) fn refresh(document: &mut Message, message: &Incoming, labels: &Labels) {
-    document.chat = message.chat.to_string();
+    document.chat = message.chat.jid().to_owned();
     document.is_group = message.chat.is_group();
     document.content = content(message);
     document.labels = pairs(labels);

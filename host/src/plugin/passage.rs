@@ -177,8 +177,8 @@ impl Passage {
         let Happening::Message(incoming) = what else { return forward(routing) };
         let mut said: Option<Message> = None;
         for link in chain.iter().filter(|link| link.has(Hook::MessageFilter)) {
-            let said = said.get_or_insert_with(|| document::incoming(id, session, incoming, labels));
-            let (answer, open) = ledger.call(link, Input::Filter(said)).await;
+            let message = said.get_or_insert_with(|| document::incoming(id, session, incoming, labels));
+            let (answer, open) = ledger.call(link, Input::Filter(message)).await;
             let verdict = answer.and_then(|answer| match answer {
                 Answer::Verdict(verdict) => Ok(verdict),
                 Answer::Outcome(_) => Err(Fault::Unloadable("it answered for another hook".to_owned())),
@@ -188,7 +188,8 @@ impl Passage {
             let ended = match judged {
                 Ok(Judged::On) => None,
                 Ok(Judged::Changed) => {
-                    document::refresh(said, incoming, labels);
+                    // Said anew when there is another to hear it.
+                    said = None;
                     None
                 }
                 Ok(Judged::Accept) => Some(forward(routing)),

@@ -116,7 +116,7 @@ impl Ledger {
         }
         let context = CallContext {
             call_id: call.id.clone(),
-            plugin_id: link.place.plugin.to_string(),
+            plugin_id: link.place.plugin.as_str().to_owned(),
             attempt: self.attempt,
             now: u64::try_from(now.0).unwrap_or_default(),
             deadline_ms: 0,

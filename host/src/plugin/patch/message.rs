@@ -71,7 +71,9 @@ pub(in crate::plugin) fn apply(
     check(changed.len() <= LABELS, "set-labels: the message would have more than 32 labels")?;
     *labels = changed;
     message.text = text.or_else(|| message.text.take());
-    message.chat = chat.unwrap_or_else(|| message.chat.clone());
+    if let Some(chat) = chat {
+        message.chat = chat;
+    }
     *routing = route_to.or_else(|| routing.take());
     Ok(())
 }
