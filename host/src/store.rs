@@ -133,7 +133,7 @@ impl Store {
     /// last words to write. Give it a group of its own: stop the others, close the store, stop this one.
     pub async fn open(config: &DatabaseConfig, vault: Vault, clock: Clock, tasks: &Tasks) -> Result<Self, StoreError> {
         let opened = dialect::open(config).await?;
-        let writer = Writer::start(opened.source, opened.tx, tasks);
+        let writer = Writer::start(opened.source, opened.tx, tasks)?;
         let store = Self(Arc::new(Parts { readers: opened.readers, writer, vault, clock }));
         if let Err(error) = store.settings().check_key().await {
             store.close().await;

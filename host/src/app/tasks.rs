@@ -3,8 +3,12 @@
 //! Rooms that run something of their own take a [`Tasks`] when they are built; this module knows no room.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+use std::{io, thread};
 
+use futures_util::FutureExt as _;
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -37,6 +41,22 @@ impl Tasks {
                 tracing::error!(task = name, %error, "a task panicked");
             }
         })
+    }
+
+    /// As [`Tasks::spawn`], on a thread of its own: for work of many short waits, each of which would queue up behind
+    /// other tasks.
+    pub fn spawn_thread<F>(&self, name: &'static str, future: F) -> io::Result<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let future = self.tracker.track_future(AssertUnwindSafe(future).catch_unwind());
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if runtime.block_on(future).is_err() {
+                tracing::error!(task = name, "a task panicked");
+            }
+        })?;
+        Ok(())
     }
 
     /// Runs `future` to its end also when whoever waits for it here leaves; `None` when it panicked.

@@ -42,10 +42,17 @@ impl Source {
         }
     }
 
-    /// The statement that begins a write transaction.
+    /// Begins a write transaction, and the savepoint `job` in it.
     pub(in crate::store) const fn begin(&self) -> Sql {
         match self {
             Self::Sqlite(_) => sqlite::BEGIN,
+        }
+    }
+
+    /// Keeps what was done since the savepoint `job`, and begins it anew.
+    pub(in crate::store) const fn next_job(&self) -> Sql {
+        match self {
+            Self::Sqlite(_) => sqlite::NEXT_JOB,
         }
     }
 }

@@ -32,8 +32,6 @@ const LONGEST: Duration = Duration::from_millis(5);
 /// Jobs that may wait; whoever comes later waits to hand over.
 const QUEUE: usize = 1024;
 
-const SAVE: Sql = sql!("SAVEPOINT job");
-const KEEP: Sql = sql!("RELEASE SAVEPOINT job");
 const UNDO: Sql = sql!("ROLLBACK TO SAVEPOINT job");
 const COMMIT: Sql = sql!("COMMIT");
 const ROLLBACK: Sql = sql!("ROLLBACK");
@@ -47,17 +45,19 @@ pub(in crate::store) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer on `tx`; connections in its place come from `source`.
-    pub(in crate::store) fn start(source: Source, tx: Tx, tasks: &Tasks) -> Self {
+    /// Starts the writer on `tx`; connections in its place come from `source`. It has a thread of its own: a transaction
+    /// is many short waits, and the fewer other tasks come between, the sooner everybody has his commit.
+    pub(in crate::store) fn start(source: Source, tx: Tx, tasks: &Tasks) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = Self { jobs, closing: CancellationToken::new(), closed: CancellationToken::new() };
         let desk = Desk { source, tx: Some(tx), queue, closing: writer.closing.clone() };
         let closed = writer.closed.clone().drop_guard();
-        tasks.spawn("store writer", async move {
+        let serving = tasks.spawn_thread("store-desk", async move {
             desk.serve().await;
             drop(closed);
         });
-        writer
+        serving.map_err(sqlx::Error::from)?;
+        Ok(writer)
     }
 
     /// Runs `work` in a write transaction and answers once it is durable.
@@ -175,13 +175,16 @@ impl Desk {
         let mut next = Some(first);
         while let Some(job) = next {
             let job = done.push_mut(job);
-            tx.run(SAVE).await?;
-            if !job.run(tx).await {
+            let done_well = job.run(tx).await;
+            if !done_well {
+                // Its savepoint is as new, and serves the next.
                 tx.run(UNDO).await?;
             }
-            tx.run(KEEP).await?;
             let room = done.len() < MOST && started.elapsed() < LONGEST;
             next = if room { self.queue.try_recv().ok() } else { None };
+            if done_well && next.is_some() {
+                tx.run(self.source.next_job()).await?;
+            }
         }
         tx.run(COMMIT).await
     }

@@ -25,7 +25,9 @@ use crate::store::sql::{Sql, sql};
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// Takes the write lock at once, so that a transaction never fails half way for want of it.
-pub(super) const BEGIN: Sql = sql!("BEGIN IMMEDIATE");
+pub(super) const BEGIN: Sql = sql!("BEGIN IMMEDIATE; SAVEPOINT job");
+
+pub(super) const NEXT_JOB: Sql = sql!("RELEASE SAVEPOINT job; SAVEPOINT job");
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
