@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::api::{Api, http_client};
+use crate::api::{Api, PATIENCE, http_client};
 use crate::process::target_dir;
 use crate::receiver::Recorded;
 
@@ -85,10 +85,12 @@ impl Simulator {
     pub async fn write(&self, from: &str, to: &[String], count: usize, rate_per_s: Option<u32>) -> Result<()> {
         let text = "message {n} from ".to_owned() + from + " at {ms}";
         let mut body = json!({ "from": from, "to": to, "count": count, "text": text });
+        let mut patience = PATIENCE;
         if let Some(rate) = rate_per_s {
             body["rate_per_s"] = rate.into();
+            patience += Duration::from_secs(count as u64) / rate.max(1);
         }
-        self.post("/admin/bulk/send", &body).await.map(drop)
+        self.post_within("/admin/bulk/send", &body, patience).await.map(drop)
     }
 
     /// What is queued for companions, unacknowledged stanzas included.
@@ -107,7 +109,11 @@ impl Simulator {
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let answer = self.http.post(format!("{}{path}", self.base)).json(body).send().await?;
+        self.post_within(path, body, PATIENCE).await
+    }
+
+    async fn post_within(&self, path: &str, body: &Value, patience: Duration) -> Result<Value> {
+        let answer = self.http.post(format!("{}{path}", self.base)).json(body).timeout(patience).send().await?;
         let (status, body): (_, Value) = (answer.status(), answer.json().await?);
         ensure!(status.is_success(), "{path}: {status} {body}");
         Ok(body)
