@@ -33,8 +33,7 @@ pub(crate) fn text() -> String {
 }
 
 /// The plugins' configuration.
-pub(crate) const CONFIG: &str =
-    r#"{"routes":[{"words":["order","delivery"],"endpoints":["sales"]},{"words":["invoice","refund"],"endpoints":["billing"]}]}"#;
+pub(crate) const CONFIG: &str = r#"{"routes":[{"words":["order","delivery"],"endpoints":["sales"]},{"words":["invoice","refund"],"endpoints":["billing"]}]}"#;
 
 /// The same work as a script.
 pub(crate) const SCRIPT: &str = r"
