@@ -96,7 +96,7 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
         /// What to do about it.
-        fix: String,
+        fix: &'static str,
     },
     /// Another process has the file open.
     #[error("another wagate uses {0}; SQLite serves one process")]

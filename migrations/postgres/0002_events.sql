@@ -25,7 +25,7 @@ CREATE TABLE events (
     stored_at  BIGINT           NOT NULL,
     routed_at  BIGINT
 );
-CREATE INDEX events_by_session ON events (session_id);
+CREATE INDEX events_by_session ON events (session_id, seq);
 CREATE INDEX events_unrouted ON events (seq) WHERE routed_at IS NULL;
 
 -- One event for one endpoint. A waiting delivery may be claimed from `due_at` on; a claim moves `due_at` to the end of
@@ -44,7 +44,7 @@ CREATE TABLE deliveries (
     body        TEXT COLLATE "C" NOT NULL,
     created_at  BIGINT           NOT NULL
 );
-CREATE INDEX deliveries_by_session ON deliveries (session_id);
+CREATE INDEX deliveries_by_session ON deliveries (session_id, seq);
 CREATE INDEX deliveries_by_event ON deliveries (event_id);
 CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id);
 CREATE INDEX deliveries_due ON deliveries (due_at, seq) WHERE state = 'waiting';

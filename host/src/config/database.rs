@@ -70,7 +70,7 @@ impl DatabaseConfig {
         let Some(url) = values.optional(&URL, secret)? else { return single.choose(chosen, data_dir, values) };
         let refuse = |reason: &str| values.refuse(&URL, reason);
         let url: Url = url.expose_secret().parse().map_err(|_unsaid| refuse(&format!("expected {}", URL.expects)))?;
-        let engine = Engine::of_scheme(url.scheme()).ok_or_else(|| refuse(&format!("expected {}", URL.expects)))?;
+        let engine = Engine::named(url.scheme()).ok_or_else(|| refuse(&format!("expected {}", URL.expects)))?;
         let told = values.iter().any(|value| value.setting.key == TYPE.key && value.origin != Origin::Default);
         if told && engine != chosen {
             return Err(refuse(&format!(
@@ -92,7 +92,7 @@ impl DatabaseConfig {
 impl fmt::Display for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sqlite { path } => path.display().fmt(f),
+            Self::Sqlite { path } => write!(f, "{}", path.display()),
             Self::Postgres(server) => write!(f, "PostgreSQL, {server}"),
             Self::MySql(server) => write!(f, "MySQL, {server}"),
         }
@@ -152,10 +152,6 @@ impl Engine {
             "mysql" | "mariadb" => Self::MySql,
             _ => return None,
         })
-    }
-
-    fn of_scheme(scheme: &str) -> Option<Self> {
-        Self::named(scheme)
     }
 
     const fn name(self) -> &'static str {

@@ -34,9 +34,12 @@ statements! {
     SETTLE = "UPDATE plugin_sends SET state = $1, due_at = $2, leased_from = NULL, tries = tries + 1, error = $3
         WHERE session_id = $4 AND message = $5 AND epoch = $6 AND state = 'waiting'
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $7 AND $8 AND s.id = plugin_sends.session_id)";
-    /// Brings up the first of a chat's waiting messages. The doubled subquery is MySQL's way to read what it writes.
-    PROMOTE = "UPDATE plugin_sends SET due_at = $1 WHERE due_at IS NULL AND seq = (SELECT first FROM (SELECT MIN(w.seq) AS first
-        FROM plugin_sends w WHERE w.session_id = $2 AND w.chat = $3 AND w.state = 'waiting') AS head)";
+    /// Brings up the first of a chat's waiting messages. MariaDB would read the whole table for the plain form.
+    PROMOTE = "UPDATE plugin_sends SET due_at = $1 WHERE due_at IS NULL AND seq = (SELECT MIN(w.seq)
+        FROM plugin_sends w WHERE w.session_id = $2 AND w.chat = $3 AND w.state = 'waiting')",
+        mysql: "UPDATE plugin_sends q JOIN (SELECT CAST(? AS SIGNED) AS due) moment JOIN (SELECT MIN(w.seq) AS seq
+        FROM plugin_sends w WHERE w.session_id = ? AND w.chat = ? AND w.state = 'waiting') head ON q.seq = head.seq
+        SET q.due_at = moment.due WHERE q.due_at IS NULL";
     NEXT_DUE = "SELECT q.due_at FROM plugin_sends q WHERE q.due_at IS NOT NULL
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $1 AND $2 AND s.id = q.session_id)
         ORDER BY q.due_at LIMIT 1";

@@ -63,7 +63,6 @@ macro_rules! every_engine {
 pub(in crate::store) use every_engine;
 
 /// A store on a database of its own, and a directory; on SQLite the file lies in it.
-#[derive(Debug)]
 pub(in crate::store) struct Fixture {
     pub(in crate::store) engine: On,
     pub(in crate::store) store: Store,

@@ -5,6 +5,8 @@
 //!
 //! Each CREATE commits by itself here, so an interrupted migration is run again; see the note in the first one.
 
+use std::fmt;
+
 use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, Migrator};
@@ -33,12 +35,18 @@ const SESSION: &str = "SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES
 const READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
 
 /// Where the writer's connections come from.
-#[derive(Debug)]
 pub(in crate::store) struct MySqlServer(MySqlConnectOptions);
 
 impl MySqlServer {
     pub(super) async fn connect(&self) -> sqlx::Result<Tx> {
         connect(&self.0).await.map(Engine::MySql)
+    }
+}
+
+/// Without the options, which hold the password.
+impl fmt::Debug for MySqlServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MySqlServer").finish_non_exhaustive()
     }
 }
 
@@ -63,13 +71,9 @@ pub(super) async fn applied(server: &ServerConfig) -> Result<Vec<i64>, StoreErro
     let mut connection = dial(server).await?;
     let known = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?";
     let known: i64 = sqlx::query_scalar(known).bind(APPLIED).fetch_one(&mut connection).await?;
-    let applied: Vec<i64> = match known {
-        0 => Vec::new(),
-        _ => {
-            let done = "SELECT version FROM _sqlx_migrations WHERE success = TRUE";
-            sqlx::query_scalar(done).fetch_all(&mut connection).await?
-        }
-    };
+    let done = "SELECT version FROM _sqlx_migrations WHERE success = TRUE";
+    let applied: Vec<i64> =
+        if known == 0 { Vec::new() } else { sqlx::query_scalar(done).fetch_all(&mut connection).await? };
     connection.close().await?;
     Ok(applied)
 }
@@ -168,7 +172,7 @@ async fn migrate(server: &ServerConfig, connection: &mut MySqlConnection) -> Res
     let lock = "SELECT GET_LOCK(CONCAT('wagate.', SHA1(DATABASE())), 60)";
     let locked: Option<i64> = sqlx::query_scalar(lock).fetch_one(&mut *connection).await?;
     if locked != Some(1) {
-        let reason = "another wagate has been bringing it to the newest schema for a minute";
+        let reason = "another wagate has been bringing it to the newest schema for a minute".to_owned();
         return Err(server::refused(ENGINE, server, reason, "wait until that is done, or stop it"));
     }
     connection.ensure_migrations_table(APPLIED).await.map_err(sqlx::Error::from)?;

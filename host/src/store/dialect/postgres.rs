@@ -4,6 +4,8 @@
 //! it returns. A job waits for a lock of another gateway for a few seconds and is then told that the database is busy; a
 //! gateway that stops half way through a transaction loses it, and its locks with it.
 
+use std::fmt;
+
 use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, Migrator};
@@ -28,12 +30,18 @@ const OLDEST: u32 = 130_000;
 const STATEMENTS: usize = 256;
 
 /// Where the writer's connections come from.
-#[derive(Debug)]
 pub(in crate::store) struct PostgresServer(PgConnectOptions);
 
 impl PostgresServer {
     pub(super) async fn connect(&self) -> sqlx::Result<Tx> {
         in_time(self.0.connect()).await.map(Engine::Postgres)
+    }
+}
+
+/// Without the options, which hold the password.
+impl fmt::Debug for PostgresServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresServer").finish_non_exhaustive()
     }
 }
 
@@ -61,9 +69,10 @@ pub(super) async fn applied(server: &ServerConfig) -> Result<Vec<i64>, StoreErro
     let known =
         "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = $1";
     let known: i64 = sqlx::query_scalar(known).bind(APPLIED).fetch_one(&mut connection).await?;
-    let applied = match known {
-        0 => Vec::new(),
-        _ => connection.list_applied_migrations(APPLIED).await.map_err(sqlx::Error::from)?,
+    let applied = if known == 0 {
+        Vec::new()
+    } else {
+        connection.list_applied_migrations(APPLIED).await.map_err(sqlx::Error::from)?
     };
     connection.close().await?;
     Ok(applied.into_iter().map(|migration| migration.version).collect())

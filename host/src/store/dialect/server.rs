@@ -3,7 +3,6 @@
 //! Invariant: nothing waits for a server longer than it says here, and a transaction that the server has given up is
 //! never taken for a committed one.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -72,15 +71,10 @@ pub(super) fn unusable(
         sqlx::Error::Database(error) => error.code().and_then(|code| fix(&code)),
         _ => None,
     };
-    refused(engine, server, error, told.unwrap_or("the server's log may say more"))
+    refused(engine, server, error.to_string(), told.unwrap_or("the server's log may say more"))
 }
 
 /// A server that is there but must not be used as it is.
-pub(super) fn refused(
-    engine: &'static str,
-    server: &ServerConfig,
-    reason: impl fmt::Display,
-    fix: impl Into<String>,
-) -> StoreError {
-    StoreError::Unusable { database: format!("{engine}, {server}"), reason: reason.to_string(), fix: fix.into() }
+pub(super) fn refused(engine: &'static str, server: &ServerConfig, reason: String, fix: &'static str) -> StoreError {
+    StoreError::Unusable { database: format!("{engine}, {server}"), reason, fix }
 }

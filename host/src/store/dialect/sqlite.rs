@@ -84,9 +84,10 @@ pub(super) async fn applied(path: &Path) -> Result<Vec<i64>, StoreError> {
     let known = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = $1";
     let known: i64 =
         sqlx::query_scalar(known).bind(APPLIED).fetch_one(&mut connection).await.map_err(|error| judge(path, error))?;
-    let applied = match known {
-        0 => Vec::new(),
-        _ => connection.list_applied_migrations(APPLIED).await.map_err(sqlx::Error::from)?,
+    let applied = if known == 0 {
+        Vec::new()
+    } else {
+        connection.list_applied_migrations(APPLIED).await.map_err(sqlx::Error::from)?
     };
     connection.close().await?;
     Ok(applied.into_iter().map(|migration| migration.version).collect())
