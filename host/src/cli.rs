@@ -58,7 +58,7 @@ enum Command {
     Session(door::Request<session::Command>),
     /// Look at plugins, try them, install and run them.
     Plugin(door::Request<plugin::Command>),
-    /// Bring the database to the newest schema, which `serve` also does.
+    /// Show the migrations and bring the database to the newest schema, which `serve` also does.
     Migrate,
     /// Write the API document or the example settings file.
     #[command(subcommand)]

@@ -23,7 +23,7 @@ mod whatsapp;
 use std::path::{Path, PathBuf};
 
 pub use auth::AuthConfig;
-pub use database::DatabaseConfig;
+pub use database::{DatabaseConfig, DatabaseTls, ServerConfig};
 pub use http::HttpConfig;
 pub use plugin::PluginConfig;
 pub use setting::Setting;

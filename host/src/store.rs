@@ -1,4 +1,4 @@
-//! The only room with SQL: one concrete [`Store`], on SQLite now.
+//! The only room with SQL: one concrete [`Store`], on SQLite, PostgreSQL or MySQL.
 //!
 //! Reads go to a few read-only connections. Every write is a job for the one writer, which commits many jobs at once
 //! and answers each only when it is on disk (`writer.rs`). Statements are written once for all
@@ -40,6 +40,7 @@ use crate::app::tasks::Tasks;
 use crate::config::DatabaseConfig;
 use crate::model::{Clock, Scope, SessionId};
 
+pub use dialect::Migration;
 pub use vault::Vault;
 
 /// The one store, over whichever engine is configured. Cheap to clone.
@@ -87,6 +88,16 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// The database server cannot be reached, or must not be used as it is.
+    #[error("the database ({database}) cannot be used: {reason}; {fix}")]
+    Unusable {
+        /// The engine, the name of the database, and the server.
+        database: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do about it.
+        fix: &'static str,
+    },
     /// Another process has the file open.
     #[error("another wagate uses {0}; SQLite serves one process")]
     InUse(String),
@@ -115,6 +126,15 @@ impl StoreError {
     fn taken(error: sqlx::Error, why: fn(&dyn DatabaseError) -> bool, what: &'static str) -> Self {
         if error.as_database_error().is_some_and(why) { Self::Taken(what) } else { error.into() }
     }
+
+    /// Whether the database only gave way to somebody else, so that the same call may succeed a moment later.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Database(error) => dialect::is_busy(error),
+            Self::Commit(error) => dialect::is_busy(error),
+            _ => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -142,6 +162,11 @@ impl Store {
         Ok(store)
     }
 
+    /// The migrations this wagate knows, oldest first, and which of them the configured database has. Changes nothing.
+    pub async fn migrations(config: &DatabaseConfig) -> Result<Vec<Migration>, StoreError> {
+        dialect::migrations(config).await
+    }
+
     /// Commits one row and reads it back: whether the store can be relied on now.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let now = self.0.clock.now().to_string();
@@ -155,7 +180,8 @@ impl Store {
         self.0.writer.close().await;
     }
 
-    /// Runs `work` in a write transaction, alone or with others, and answers once it is durable. An `Err` undoes it.
+    /// Runs `work` in a write transaction, alone or with others, and answers once it is durable. An `Err` undoes it. On a
+    /// server that other gateways write to it may be undone and run again, so it does nothing but write.
     ///
     /// ```ignore
     /// store.write(|tx| Box::pin(async move { on!(tx, |db, q| { sqlx::query(q(ADD)).execute(db).await? }); Ok(()) })).await
@@ -163,7 +189,7 @@ impl Store {
     async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
     {
         self.0.writer.write(work).await
     }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use secrecy::SecretString;
 use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
-use wagate::config::{Config, DatabaseConfig};
+use wagate::config::Config;
 use wagate::egress::Egress;
 use wagate::model::{
     Bound, Clock, Endpoint, Event, FailurePolicy, Grants, Incoming, Limits, MessageId, MessageKind, Millis, PluginId,
@@ -58,9 +58,7 @@ impl Stage {
         let mut config = Config::for_tests(dir.path())?;
         config.plugin.compiler = Some(compiler()?);
         let (clock, tasks) = (Clock::System, Tasks::new());
-        let DatabaseConfig::Sqlite { path } = &config.database;
-        let database = DatabaseConfig::Sqlite { path: path.clone() };
-        let store = Store::open(&database, Vault::open(&config.vault)?, clock.clone(), &tasks).await?;
+        let store = Store::open(&config.database, Vault::open(&config.vault)?, clock.clone(), &tasks).await?;
         let owner = store.users().add("ann", Role::User, "$argon2id$…", false).await?.id;
         let url = "https://example.org/hook".parse()?;
         let session = store.sessions(Scope::of(owner)).create(owner, "ses_shop".parse()?, "Shop", Some(&url)).await?;

@@ -85,12 +85,13 @@ impl Opened {
 
     /// Opens state that must exist: a list of nothing would hide a wrong `DATA_DIR`.
     pub(super) async fn existing(config: &Config) -> Result<Self> {
-        let DatabaseConfig::Sqlite { path } = &config.database;
-        if !path.exists() {
+        if !Store::migrations(&config.database).await?.iter().any(|migration| migration.applied) {
+            let on_a_file = matches!(config.database, DatabaseConfig::Sqlite { .. });
             bail!(
-                "no gateway runs at {} and there is no database {}; is DATA_DIR the one the gateway uses?",
+                "no gateway runs at {} and there is no database {}; {} the gateway uses?",
                 config.http.listen(),
-                path.display()
+                config.database,
+                if on_a_file { "is DATA_DIR the one" } else { "are the settings of the database those" },
             );
         }
         Self::open(config).await

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::say;
 use crate::app::{App, Mode};
 use crate::auth::OneTimePassword;
-use crate::config::{Config, DatabaseConfig};
+use crate::config::Config;
 use crate::telemetry;
 
 /// Time a stop may take before what is left is abandoned; a crash at that point loses nothing either.
@@ -18,11 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) async fn run(config: Config) -> Result<()> {
     telemetry::start(&config.telemetry)?;
     let mut stop = Stop::listen()?;
-    let DatabaseConfig::Sqlite { path } = config.database.clone();
+    let database = config.database.to_string();
     let app = App::start(config, Mode::Product).await?;
     let base = format!("http://{}", app.addr());
     say::line(&format!("wagate {} listens on {base}", env!("CARGO_PKG_VERSION")));
-    say::line(&format!("Data lies in {}. Ctrl-C stops it.", path.display()));
+    say::line(&format!("Data lies in {database}. Ctrl-C stops it."));
     if let Some(one_time) = app.first_password() {
         introduce(one_time, &base);
     }

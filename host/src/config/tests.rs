@@ -36,8 +36,7 @@ fn starts_with_nothing_set() {
     let config = Config::load(&sources(&[])).unwrap();
     assert_eq!(config.http.listen().to_string(), "127.0.0.1:8080");
     assert!(config.auth.jwt_secret.is_none() && config.vault.master_key.is_none());
-    let DatabaseConfig::Sqlite { path } = config.database;
-    assert_eq!(path, PathBuf::from(".wagate/wagate.db"));
+    assert_eq!(config.database.to_string(), ".wagate/wagate.db");
 }
 
 #[test]
@@ -127,17 +126,83 @@ fn refuses_a_wrong_value_with_its_name_origin_and_what_was_expected() {
     }
 }
 
-#[test]
-fn refuses_an_engine_this_version_lacks() {
-    let message = refusal(&sources(&[("DB_TYPE", "mysql")]));
-    assert!(message.contains("DB_TYPE") && message.contains("SQLite only"), "{message}");
-    assert!(refusal(&sources(&[("DB_TYPE", "oracle")])).contains("expected sqlite"));
+fn database(environment: &[(&str, &str)]) -> DatabaseConfig {
+    Config::load(&sources(environment)).unwrap().database
+}
+
+fn server(environment: &[(&str, &str)]) -> ServerConfig {
+    match database(environment) {
+        DatabaseConfig::Postgres(server) | DatabaseConfig::MySql(server) => server,
+        DatabaseConfig::Sqlite { path } => panic!("{} is a file", path.display()),
+    }
 }
 
 #[test]
 fn a_database_name_with_a_slash_is_the_file() {
-    let DatabaseConfig::Sqlite { path } = Config::load(&sources(&[("DB_NAME", "/tmp/x/y.db")])).unwrap().database;
-    assert_eq!(path, PathBuf::from("/tmp/x/y.db"));
+    assert_eq!(database(&[("DB_NAME", "/tmp/x/y.db")]).to_string(), "/tmp/x/y.db");
+}
+
+#[test]
+fn the_founding_names_lead_to_a_server() {
+    let named = [("DB_USER", "root"), ("DB_PASS", "secret word"), ("DB_NAME", "whatsapp_sessions")];
+    let on = |engine, more: &[(&'static str, &'static str)]| [&named[..], &[("DB_TYPE", engine)], more].concat();
+    for (engine, shown) in [
+        ("mysql", "MySQL, whatsapp_sessions at localhost:3306"),
+        ("mariadb", "MySQL, whatsapp_sessions at localhost:3306"),
+        ("postgres", "PostgreSQL, whatsapp_sessions at localhost:5432"),
+    ] {
+        assert_eq!(database(&on(engine, &[])).to_string(), shown);
+    }
+    let far = server(&on("postgres", &[("DB_HOST", "db.example"), ("DB_PORT", "6000"), ("DB_TLS", "verify")]));
+    assert_eq!((far.host.as_str(), far.port, far.tls), ("db.example", 6000, DatabaseTls::Verify));
+    assert_eq!(far.password.as_ref().unwrap().expose_secret(), "secret word");
+    assert!(!format!("{far:?} {far}").contains("secret word"));
+    assert_eq!(server(&on("mysql", &[])).tls, DatabaseTls::Prefer);
+    let socket = database(&on("mysql", &[("DB_HOST", "/run/mysqld/mysqld.sock")]));
+    assert_eq!(socket.to_string(), "MySQL, whatsapp_sessions at /run/mysqld/mysqld.sock");
+}
+
+#[test]
+fn an_address_stands_for_the_single_names() {
+    let single = [("DB_HOST", "elsewhere"), ("DB_USER", "other"), ("DB_PASS", "kept"), ("DB_NAME", "other")];
+    let at = |url| server(&[&single[..], &[("DATABASE_URL", url)]].concat());
+    let full = at("postgresql://us%40er:p%2Fa%20ss@[::1]:6000/gate?sslmode=verify-full&sslrootcert=/etc/ca.pem");
+    assert_eq!((full.host.as_str(), full.port, full.user.as_str()), ("::1", 6000, "us@er"));
+    assert_eq!((full.name.as_str(), full.tls), ("gate", DatabaseTls::Verify));
+    assert_eq!(full.password.as_ref().unwrap().expose_secret(), "p/a ss");
+    assert_eq!(full.authorities, Some(PathBuf::from("/etc/ca.pem")));
+    let part = at("mariadb://db.example/gate?ssl-mode=DISABLED");
+    assert_eq!((part.user.as_str(), part.port, part.tls), ("other", 3306, DatabaseTls::Disable));
+    assert_eq!(part.password.as_ref().unwrap().expose_secret(), "kept", "what the address leaves open");
+    for url in ["sqlite:/tmp/x%20y.db", "sqlite:///tmp/x%20y.db"] {
+        assert_eq!(database(&[("DATABASE_URL", url)]).to_string(), "/tmp/x y.db");
+    }
+}
+
+#[test]
+fn refuses_a_database_that_is_told_wrong_or_twice() {
+    let table: &[(&[(&str, &str)], &[&str])] = &[
+        (&[("DB_TYPE", "oracle")], &["DB_TYPE", "expected sqlite, postgres or mysql"]),
+        (&[("DB_TYPE", "postgres"), ("DB_NAME", "x")], &["database.user", "postgres needs DB_USER", "DATABASE_URL"]),
+        (&[("DB_TYPE", "mysql"), ("DB_USER", "x")], &["database.name", "mysql needs DB_NAME", "DATABASE_URL"]),
+        (&[("DB_TYPE", "mysql"), ("DB_PORT", "0")], &["DB_PORT", "expected a number from 1"]),
+        (&[("DB_TLS", "yes")], &["DB_TLS", "expected disable, prefer, require or verify"]),
+        (
+            &[("DB_TYPE", "mysql"), ("DATABASE_URL", "postgres://u:hidden@h/n")],
+            &["DATABASE_URL names postgres, but DB_TYPE is mysql", "********"],
+        ),
+        (&[("DATABASE_URL", "oracle://u:hidden@h/n")], &["DATABASE_URL", "expected an address such as postgres://"]),
+        (&[("DATABASE_URL", "no address")], &["expected an address such as postgres://"]),
+        (&[("DATABASE_URL", "sqlite://wagate.db")], &["sqlite:/var/lib/wagate/wagate.db"]),
+        (&[("DATABASE_URL", "postgres://u:hidden@h/n?sslmode=maybe")], &["sslmode in DATABASE_URL is disable"]),
+        (&[("DATABASE_URL", "mysql://u:hidden@h/n?charset=latin1")], &["charset in DATABASE_URL is not known"]),
+        (&[("DATABASE_URL", "mysql://u:%ff@h/n")], &["an escape (%..) in DATABASE_URL makes no text"]),
+    ];
+    for (environment, told) in table {
+        let message = refusal(&sources(environment));
+        assert!(told.iter().all(|part| message.contains(part)), "{environment:?}: {message}");
+        assert!(!message.contains("hidden"), "{message}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::column::{count, json, parsed, unknown};
+use super::column::{count, json, parsed, text, unknown};
 use super::endpoints::EndpointRow;
 use super::pool::on;
 use super::sql::statements;
@@ -185,8 +185,10 @@ impl Deliveries<'_> {
         let (low, high) = self.1.owners();
         let work = self.0.write(move |tx| {
             Box::pin(async move {
-                let done = on!(tx, |db, q| { sqlx::query(q(RELEASE)).bind(low).bind(high).execute(db).await? });
-                Ok(done.rows_affected())
+                let ended = on!(tx, |db, q| {
+                    sqlx::query(q(RELEASE)).bind(low).bind(high).execute(db).await?.rows_affected()
+                });
+                Ok(ended)
             })
         });
         work.await
@@ -217,7 +219,7 @@ impl DueRow {
 
 /// A shape as its columns. Text stays readable; what is no text, or holds a NUL, which not every engine takes in one, is
 /// kept as bytes beside an empty text.
-#[derive(Debug, FromRow)]
+#[derive(Clone, Debug, FromRow)]
 pub(super) struct ShapeRow {
     pub(super) body: String,
     pub(super) body_bytes: Option<Vec<u8>>,
@@ -229,13 +231,14 @@ pub(super) struct ShapeRow {
 impl ShapeRow {
     pub(super) fn of(shape: Shape) -> Result<Self, StoreError> {
         let Shape { body, content_type, headers, path_suffix } = shape;
-        let text = String::from_utf8(body.into()).map_err(FromUtf8Error::into_bytes);
-        let (body, body_bytes) = match text {
-            Ok(text) if text.contains('\0') => (String::new(), Some(text.into_bytes())),
-            Ok(text) => (text, None),
+        let body = String::from_utf8(body.into()).map_err(FromUtf8Error::into_bytes);
+        let (body, body_bytes) = match body {
+            Ok(body) if body.contains('\0') => (String::new(), Some(body.into_bytes())),
+            Ok(body) => (body, None),
             Err(bytes) => (String::new(), Some(bytes)),
         };
         let headers = (!headers.is_empty()).then(|| json(&headers)).transpose()?;
+        let [content_type, path_suffix] = [content_type, path_suffix].map(|foreign| text(&foreign).into_owned());
         Ok(Self { body, body_bytes, content_type, headers, path_suffix })
     }
 
@@ -292,7 +295,7 @@ fn columns(outcome: AttemptOutcome) -> (&'static str, Option<i64>, Option<String
     match outcome {
         AttemptOutcome::Accepted { status } => ("accepted", Some(i64::from(status)), None),
         AttemptOutcome::Refused { status } => ("refused", Some(i64::from(status)), None),
-        AttemptOutcome::Unanswered { error } => ("unanswered", None, Some(error)),
+        AttemptOutcome::Unanswered { error } => ("unanswered", None, Some(text(&error).into_owned())),
     }
 }
 

@@ -1,21 +1,30 @@
 //! What differs between engines: how to open one, how to begin, which errors mean what.
 //!
-//! Everything else is written once. A file here holds the whole difference of its engine.
+//! Everything else is written once. A file here holds the whole difference of its engine; what the two servers have in
+//! common is [`server`].
 
+mod mysql;
+mod postgres;
+mod server;
 mod sqlite;
+
+use sqlx::migrate::{Migrate, Migrator};
 
 use super::StoreError;
 use super::pool::{Pool, Tx};
 use super::sql::Sql;
 use crate::config::DatabaseConfig;
 
+/// The table sqlx keeps the applied migrations in.
+const APPLIED: &str = "_sqlx_migrations";
+
 /// A database that is open, checked and brought to the newest schema.
 #[derive(Debug)]
 pub(in crate::store) struct Opened {
     /// Where more connections come from.
     pub(in crate::store) source: Source,
-    /// The writer's connection.
-    pub(in crate::store) tx: Tx,
+    /// The writer's connection; `None` where the writer makes its own, on its own thread.
+    pub(in crate::store) tx: Option<Tx>,
     /// The readers' connections.
     pub(in crate::store) readers: Pool,
 }
@@ -25,12 +34,55 @@ pub(in crate::store) struct Opened {
 pub(in crate::store) enum Source {
     /// A SQLite file.
     Sqlite(sqlite::SqliteFile),
+    /// A database on a PostgreSQL server.
+    Postgres(postgres::PostgresServer),
+    /// A database on a MySQL or MariaDB server.
+    MySql(mysql::MySqlServer),
+}
+
+/// A migration this wagate knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number and name, as its file has them.
+    pub name: String,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
+/// The migrations of SQLite, PostgreSQL and MySQL.
+#[cfg(test)]
+pub(in crate::store) fn every_schema() -> [&'static Migrator; 3] {
+    [&sqlite::MIGRATIONS, &postgres::MIGRATIONS, &mysql::MIGRATIONS]
 }
 
 /// Opens the configured database.
 pub(in crate::store) async fn open(config: &DatabaseConfig) -> Result<Opened, StoreError> {
     match config {
         DatabaseConfig::Sqlite { path } => sqlite::open(path).await,
+        DatabaseConfig::Postgres(server) => postgres::open(server).await,
+        DatabaseConfig::MySql(server) => mysql::open(server).await,
+    }
+}
+
+/// The migrations and which of them the configured database has. Changes nothing.
+pub(in crate::store) async fn migrations(config: &DatabaseConfig) -> Result<Vec<Migration>, StoreError> {
+    let (known, applied) = match config {
+        DatabaseConfig::Sqlite { path } => (&sqlite::MIGRATIONS, sqlite::applied(path).await?),
+        DatabaseConfig::Postgres(server) => (&postgres::MIGRATIONS, postgres::applied(server).await?),
+        DatabaseConfig::MySql(server) => (&mysql::MIGRATIONS, mysql::applied(server).await?),
+    };
+    let shown = |migration: &sqlx::migrate::Migration| Migration {
+        name: format!("{:04} {}", migration.version, migration.description),
+        applied: applied.contains(&migration.version),
+    };
+    Ok(known.iter().map(shown).collect())
+}
+
+/// Whether the engine gave way to somebody else, so that the same work may succeed a moment later.
+pub(in crate::store) fn is_busy(error: &sqlx::Error) -> bool {
+    match error.as_database_error() {
+        Some(error) => sqlite::is_busy(error) || postgres::is_busy(error) || mysql::is_busy(error),
+        None => matches!(error, sqlx::Error::PoolTimedOut),
     }
 }
 
@@ -39,13 +91,21 @@ impl Source {
     pub(in crate::store) async fn connect(&self) -> sqlx::Result<Tx> {
         match self {
             Self::Sqlite(file) => file.connect().await,
+            Self::Postgres(server) => server.connect().await,
+            Self::MySql(server) => server.connect().await,
         }
+    }
+
+    /// Whether the database is a server, which others write to as well and which may go away.
+    pub(in crate::store) const fn is_server(&self) -> bool {
+        !matches!(self, Self::Sqlite(_))
     }
 
     /// Begins a write transaction, and the savepoint `job` in it.
     pub(in crate::store) const fn begin(&self) -> Sql {
         match self {
             Self::Sqlite(_) => sqlite::BEGIN,
+            Self::Postgres(_) | Self::MySql(_) => server::BEGIN,
         }
     }
 
@@ -53,6 +113,32 @@ impl Source {
     pub(in crate::store) const fn next_job(&self) -> Sql {
         match self {
             Self::Sqlite(_) => sqlite::NEXT_JOB,
+            Self::Postgres(_) | Self::MySql(_) => server::NEXT_JOB,
         }
+    }
+
+    /// Makes the transaction durable, or fails.
+    pub(in crate::store) const fn commit(&self) -> Sql {
+        match self {
+            Self::Sqlite(_) => sqlite::COMMIT,
+            Self::Postgres(_) | Self::MySql(_) => server::COMMIT,
+        }
+    }
+}
+
+/// Applies what is pending, unless a newer wagate has been here.
+async fn upgrade<C: Migrate>(connection: &mut C, known: &Migrator) -> Result<(), StoreError> {
+    connection.ensure_migrations_table(APPLIED).await.map_err(sqlx::Error::from)?;
+    let applied = connection.list_applied_migrations(APPLIED).await.map_err(sqlx::Error::from)?;
+    refuse_newer(applied.iter().map(|migration| migration.version).max(), known)?;
+    Ok(known.run_direct(None, connection, false).await.map_err(sqlx::Error::from)?)
+}
+
+/// Refuses a database whose newest migration this wagate does not know.
+fn refuse_newer(found: Option<i64>, known: &Migrator) -> Result<(), StoreError> {
+    let known = known.iter().map(|migration| migration.version).max().unwrap_or(0);
+    match found {
+        Some(found) if found > known => Err(StoreError::Newer { found, known }),
+        _ => Ok(()),
     }
 }

@@ -79,7 +79,7 @@ impl Endpoints<'_> {
                     }
                     let secret = vault.seal(address(session, id), secret.expose_secret().as_bytes());
                     let add = sqlx::query(q(ADD)).bind(id).bind(session).bind(last + 1).bind(name);
-                    add.bind(url.as_str()).bind(secret).bind(now).execute(db).await
+                    add.bind(url.as_str()).bind(secret).bind(now).execute(db).await.map(|_| ())
                 });
                 let named = sqlx::error::DatabaseError::is_unique_violation;
                 added.map_err(|error| StoreError::taken(error, named, "the endpoint name"))?;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
 use super::column::{json, parsed};
-use super::pool::on;
+use super::pool::{added, on};
 use super::sql::statements;
 use super::{Store, StoreError, sessions};
 use crate::model::{Event, EventId, Happening, Incoming, MESSAGE_RECEIVED, Millis, Scope, SessionId};
@@ -23,7 +23,7 @@ statements! {
     /// Makes no row when the session is not there.
     STORE = "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT $1, s.id, $2, $3, $4, $5
         FROM sessions s WHERE s.owner BETWEEN $6 AND $7 AND s.id = $8 ON CONFLICT (dedup) DO NOTHING",
-        mysql: "INSERT IGNORE INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT ?, s.id, ?, ?, ?, ?
+        mysql: "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT ?, s.id, ?, ?, ?, ?
         FROM sessions s WHERE s.owner BETWEEN ? AND ? AND s.id = ?";
     /// Held events have their own time.
     UNROUTED = "SELECT id, session_id, kind, payload, stored_at FROM events e WHERE routed_at IS NULL
@@ -34,9 +34,9 @@ statements! {
         WHERE s.owner BETWEEN $1 AND $2 AND e.id = $3";
     /// Messages, newest first: of each session as many as are wanted, and of those the newest.
     RECENT = "SELECT e.id, e.session_id, e.kind, e.payload, e.stored_at FROM sessions s JOIN events e ON e.session_id = s.id
-        WHERE s.owner BETWEEN $1 AND $2 AND ($3 IS NULL OR s.id = $4) AND e.kind = 'message.received'
+        WHERE s.owner BETWEEN $1 AND $2 AND s.id = COALESCE($3, s.id) AND e.kind = 'message.received'
         AND e.seq >= COALESCE((SELECT n.seq FROM events n WHERE n.session_id = s.id AND n.kind = 'message.received'
-            ORDER BY n.seq DESC LIMIT 1 OFFSET $5), 0) ORDER BY e.seq DESC LIMIT $6";
+            ORDER BY n.seq DESC LIMIT 1 OFFSET $4), 0) ORDER BY e.seq DESC LIMIT $5";
 }
 
 /// Calls on events within a scope.
@@ -57,12 +57,12 @@ impl Events<'_> {
                 for Arrival { message, dedup, payload } in arrivals {
                     // The id is made here, one job after the other, so that ids sort as their commits do.
                     let (id, stored_at, kind) = (EventId::new(), clock.now(), MESSAGE_RECEIVED);
-                    let added = on!(&mut *tx, |db, q| {
+                    let stored = on!(&mut *tx, |db, q| {
                         let store = sqlx::query(q(STORE)).bind(&id).bind(kind).bind(&dedup[..]).bind(payload);
                         let store = store.bind(stored_at).bind(low).bind(high).bind(&session);
-                        store.execute(db).await?.rows_affected()
+                        added(store.execute(db).await.map(|done| done.rows_affected()))?
                     });
-                    if added == 1 {
+                    if stored == 1 {
                         fresh.push(Event {
                             id,
                             session: session.clone(),
@@ -98,7 +98,7 @@ impl Events<'_> {
     pub async fn recent(&self, session: Option<&SessionId>, limit: u32) -> Result<Vec<Event>, StoreError> {
         let ((low, high), limit) = (self.1.owners(), i64::from(limit));
         let rows: Vec<EventRow> = on!(self.0.readers(), |db, q| {
-            let recent = sqlx::query_as(q(RECENT)).bind(low).bind(high).bind(session).bind(session);
+            let recent = sqlx::query_as(q(RECENT)).bind(low).bind(high).bind(session);
             recent.bind((limit - 1).max(0)).bind(limit).fetch_all(db).await?
         });
         Ok(rows.into_iter().filter_map(EventRow::readable).collect())
@@ -115,6 +115,7 @@ impl Events<'_> {
 }
 
 /// A message ready to be stored.
+#[derive(Clone)]
 struct Arrival {
     message: Incoming,
     dedup: [u8; 32],

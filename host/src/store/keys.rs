@@ -163,25 +163,6 @@ pub(super) async fn forget(tx: &mut Tx, session: &SessionId) -> Result<(), Store
     Ok(())
 }
 
-impl StoreError {
-    /// Whether the database was only too busy, so that the same call may succeed a moment later.
-    ///
-    /// Codes: SQLite's `BUSY` and `LOCKED` with their extensions (<https://www.sqlite.org/rescode.html>), PostgreSQL's
-    /// serialization failure, deadlock and lock timeout, MySQL's deadlock (the same SQLSTATE) and lock wait timeout.
-    pub fn is_busy(&self) -> bool {
-        let error = match self {
-            Self::Database(error) => error,
-            Self::Commit(error) => error,
-            _ => return false,
-        };
-        let Some(error) = error.as_database_error() else { return matches!(error, sqlx::Error::PoolTimedOut) };
-        match error.code().as_deref() {
-            Some("5" | "6" | "261" | "262" | "517" | "518" | "40001" | "40P01" | "55P03") => true,
-            _ => error.message().starts_with("Lock wait timeout"),
-        }
-    }
-}
-
 /// A name as it is stored. Peers choose message ids, and an engine's index takes only so much: a name over [`NAME`]
 /// bytes becomes its first 224 and its SHA-256, which no short name equals because it is longer.
 fn stored(name: &[u8]) -> Vec<u8> {
@@ -244,12 +225,5 @@ mod tests {
     #[test]
     fn parts_of_a_row_are_told_apart() {
         assert_ne!(joined(&[b"ab", b"c"]), joined(&[b"a", b"bc"]));
-    }
-
-    #[test]
-    fn tells_a_busy_database_from_a_broken_one() {
-        assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_busy());
-        assert!(!StoreError::from(sqlx::Error::RowNotFound).is_busy());
-        assert!(!StoreError::Closed.is_busy());
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::column::{count, unknown};
-use super::pool::{Tx, on};
+use super::column::{self, count, unknown};
+use super::pool::{Tx, added, on};
 use super::sql::statements;
 use super::{Store, StoreError};
 use crate::model::{Chat, EventId, MessageId, Millis, PluginId, QueuedSend, Scope, SessionId};
@@ -19,10 +19,10 @@ statements! {
     /// Makes no row when the plugin is gone, or belongs to somebody else than the session.
     ADD = "INSERT INTO plugin_sends (session_id, message, plugin_id, event_id, chat, text, state, due_at, epoch, tries, created_at)
         SELECT s.id, $1, p.id, $2, $3, $4, 'waiting', CASE WHEN EXISTS (SELECT 1 FROM plugin_sends w
-            WHERE w.session_id = s.id AND w.chat = $5 AND w.state = 'waiting') THEN NULL ELSE $6 END, 0, 0, $7
+            WHERE w.session_id = s.id AND w.chat = $5 AND w.state = 'waiting') THEN NULL ELSE CAST($6 AS BIGINT) END, 0, 0, $7
         FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = $8 AND p.id = $9
         ON CONFLICT (session_id, message) DO NOTHING",
-        mysql: "INSERT IGNORE INTO plugin_sends (session_id, message, plugin_id, event_id, chat, text, state, due_at, epoch, tries, created_at)
+        mysql: "INSERT INTO plugin_sends (session_id, message, plugin_id, event_id, chat, text, state, due_at, epoch, tries, created_at)
         SELECT s.id, ?, p.id, ?, ?, ?, 'waiting', CASE WHEN EXISTS (SELECT 1 FROM plugin_sends w
             WHERE w.session_id = s.id AND w.chat = ? AND w.state = 'waiting') THEN NULL ELSE ? END, 0, 0, ?
         FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = ? AND p.id = ?";
@@ -34,9 +34,12 @@ statements! {
     SETTLE = "UPDATE plugin_sends SET state = $1, due_at = $2, leased_from = NULL, tries = tries + 1, error = $3
         WHERE session_id = $4 AND message = $5 AND epoch = $6 AND state = 'waiting'
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $7 AND $8 AND s.id = plugin_sends.session_id)";
-    /// Brings up the first of a chat's waiting messages. The doubled subquery is MySQL's way to read what it writes.
-    PROMOTE = "UPDATE plugin_sends SET due_at = $1 WHERE due_at IS NULL AND seq = (SELECT first FROM (SELECT MIN(w.seq) AS first
-        FROM plugin_sends w WHERE w.session_id = $2 AND w.chat = $3 AND w.state = 'waiting') AS head)";
+    /// Brings up the first of a chat's waiting messages. MariaDB would read the whole table for the plain form.
+    PROMOTE = "UPDATE plugin_sends SET due_at = $1 WHERE due_at IS NULL AND seq = (SELECT MIN(w.seq)
+        FROM plugin_sends w WHERE w.session_id = $2 AND w.chat = $3 AND w.state = 'waiting')",
+        mysql: "UPDATE plugin_sends q JOIN (SELECT CAST(? AS SIGNED) AS due) moment JOIN (SELECT MIN(w.seq) AS seq
+        FROM plugin_sends w WHERE w.session_id = ? AND w.chat = ? AND w.state = 'waiting') head ON q.seq = head.seq
+        SET q.due_at = moment.due WHERE q.due_at IS NULL";
     NEXT_DUE = "SELECT q.due_at FROM plugin_sends q WHERE q.due_at IS NOT NULL
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $1 AND $2 AND s.id = q.session_id)
         ORDER BY q.due_at LIMIT 1";
@@ -155,7 +158,7 @@ impl PluginSends<'_> {
         let (state, due, error) = match then {
             Settlement::Sent => (SendState::Sent, None, None),
             Settlement::Retry(at) => (SendState::Waiting, Some(at), None),
-            Settlement::Failed(error) => (SendState::Failed, None, Some(error)),
+            Settlement::Failed(error) => (SendState::Failed, None, Some(column::text(&error).into_owned())),
         };
         let work = self.0.write(move |tx| {
             Box::pin(async move {
@@ -187,8 +190,10 @@ impl PluginSends<'_> {
         let (low, high) = self.1.owners();
         let work = self.0.write(move |tx| {
             Box::pin(async move {
-                let done = on!(tx, |db, q| { sqlx::query(q(RELEASE)).bind(low).bind(high).execute(db).await? });
-                Ok(done.rows_affected())
+                let ended = on!(tx, |db, q| {
+                    sqlx::query(q(RELEASE)).bind(low).bind(high).execute(db).await?.rows_affected()
+                });
+                Ok(ended)
             })
         });
         work.await
@@ -214,8 +219,10 @@ pub(super) async fn add(
 ) -> Result<(), StoreError> {
     on!(tx, |db, q| {
         for QueuedSend { plugin, message, to, text } in sends {
+            let text = column::text(&text).into_owned();
             let add = sqlx::query(q(ADD)).bind(message).bind(event).bind(to.clone()).bind(text).bind(to).bind(now);
-            add.bind(now).bind(session).bind(plugin).execute(&mut *db).await?;
+            let add = add.bind(now).bind(session).bind(plugin).execute(&mut *db).await;
+            added(add.map(|done| done.rows_affected()))?;
         }
     });
     Ok(())

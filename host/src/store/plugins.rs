@@ -18,7 +18,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
-use super::column::{count, json, parsed};
+use super::column::{count, json, parsed, text};
 use super::events::held;
 use super::pool::{Tx, on};
 use super::sql::statements;
@@ -138,7 +138,7 @@ impl Plugins<'_> {
             Box::pin(async move {
                 let added = on!(&mut *tx, |db, q| {
                     let add = sqlx::query(q(ADD)).bind(&plugin.id).bind(owner).bind(&plugin.name);
-                    add.bind(created_at).execute(db).await
+                    add.bind(created_at).execute(db).await.map(|_| ())
                 });
                 let named = sqlx::error::DatabaseError::is_unique_violation;
                 added.map_err(|error| StoreError::taken(error, named, "the plugin name"))?;
@@ -296,6 +296,7 @@ async fn add_version(
     created_at: Millis,
 ) -> Result<Option<PluginVersion>, StoreError> {
     let NewVersion { component, script, grants, report } = version;
+    let script = script.map(|script| text(&script).into_owned());
     let number: i64 = on!(tx, |db, q| {
         let add = sqlx::query(q(ADD_VERSION)).bind(&component).bind(&script).bind(json(&grants)?);
         let add = add.bind(json(&report)?).bind(created_at).bind(low).bind(high).bind(plugin);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 
+use super::column::text;
 use super::plugins::effects::Wanted;
 use super::plugins::logs;
 use super::pool::{Tx, on};
@@ -128,7 +129,7 @@ impl Sends<'_> {
                     }
                     let digest = digest.as_ref().map(|digest| &digest[..]);
                     let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key);
-                    add.bind(digest).bind(now).bind(now).execute(db).await
+                    add.bind(digest).bind(now).bind(now).execute(db).await.map(|_| ())
                 });
                 added.map_err(|error| {
                     StoreError::taken(error, sqlx::error::DatabaseError::is_unique_violation, "the message id")
@@ -176,7 +177,8 @@ impl Sends<'_> {
                 on!(tx, |db, q| {
                     for message in &messages {
                         let step = sqlx::query(q(ADVANCE)).bind(number(to)).bind(code.map(i64::from)).bind(accepted_at);
-                        let step = step.bind(&session).bind(message).bind(number(to)).bind(low).bind(high);
+                        let step =
+                            step.bind(&session).bind(text(message.as_str())).bind(number(to)).bind(low).bind(high);
                         step.execute(&mut *db).await?;
                     }
                 });
@@ -210,7 +212,7 @@ impl Sends<'_> {
     ) -> Result<Option<(MessageState, Option<u16>)>, StoreError> {
         let (low, high) = self.1.owners();
         let row: Option<(i64, Option<i64>)> = on!(self.0.readers(), |db, q| {
-            let query = sqlx::query_as(q(STATE)).bind(low).bind(high).bind(session).bind(message);
+            let query = sqlx::query_as(q(STATE)).bind(low).bind(high).bind(session).bind(text(message.as_str()));
             query.fetch_optional(db).await?
         });
         Ok(row.map(|(state, code)| (numbered(state), code.and_then(|code| u16::try_from(code).ok()))))

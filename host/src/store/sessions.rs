@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 use sqlx::FromRow;
 
+use super::column::text;
 use super::endpoints::{self, EndpointRow};
 use super::pool::{Tx, on};
 use super::sql::{Sql, statements};
@@ -25,7 +26,7 @@ statements! {
     GET = session!("AND s.id = $3");
     LIST = session!("ORDER BY s.seq");
     BY_PHONE = session!("AND s.phone = $3 ORDER BY s.linked_at DESC, s.seq DESC");
-    VISIBLE = "SELECT 1 FROM sessions WHERE owner BETWEEN $1 AND $2 AND id = $3";
+    VISIBLE = "SELECT owner FROM sessions WHERE owner BETWEEN $1 AND $2 AND id = $3";
     ADD = "INSERT INTO sessions (id, owner, name, wanted, created_at) VALUES ($1, $2, $3, FALSE, $4)";
     RENAME = "UPDATE sessions SET name = $1 WHERE owner BETWEEN $2 AND $3 AND id = $4";
     SET_WANTED = "UPDATE sessions SET wanted = $1 WHERE owner BETWEEN $2 AND $3 AND id = $4";
@@ -54,7 +55,7 @@ impl Sessions<'_> {
         if !(low..=high).contains(&owner.0) {
             return Err(sqlx::Error::RowNotFound.into());
         }
-        let (name, webhook_url, created_at) = (name.to_owned(), webhook.cloned(), self.0.clock().now());
+        let (name, webhook_url, created_at) = (text(name).into_owned(), webhook.cloned(), self.0.clock().now());
         let vault = self.0.vault().clone();
         let session = Session { id, owner, name, webhook_url, link: None, wanted: false, created_at };
         let work = self.0.write(move |tx| {
@@ -92,7 +93,7 @@ impl Sessions<'_> {
 
     /// Renames; whether the session exists.
     pub async fn rename(&self, id: &SessionId, name: &str) -> Result<bool, StoreError> {
-        let ((low, high), id, name) = (self.1.owners(), id.clone(), name.to_owned());
+        let ((low, high), id, name) = (self.1.owners(), id.clone(), text(name).into_owned());
         let work = self.0.write(move |tx| {
             Box::pin(async move {
                 let done = on!(tx, |db, q| {

@@ -12,7 +12,6 @@ pub(in crate::store) struct Sql {
     /// With `$1, $2, …`.
     pub(in crate::store) numbered: &'static str,
     /// With `?`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by the MySQL arm of on!, which comes with that engine"))]
     pub(in crate::store) positional: &'static str,
 }
 

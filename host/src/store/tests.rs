@@ -1,31 +1,99 @@
-//! The store as a whole: a fixture on a real file, and what holds for every room.
+//! The store as a whole: a fixture on a real database, and what holds for every room.
+//!
+//! What holds on every engine runs on all three: on a file, and on fresh databases of the servers that
+//! `WAGATE_TEST_POSTGRES` and `WAGATE_TEST_MYSQL` name (`postgres://user:password@host:port/database`). A test fails
+//! where one is missing; `WAGATE_TEST_ENGINES=sqlite` is for whoever has no servers at hand.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use futures_util::future::join_all;
 use secrecy::SecretString;
-use sqlx::{Executor, SqlSafeStr};
+use sqlx::{ConnectOptions, Executor, SqlSafeStr};
 use tempfile::TempDir;
+use tokio::sync::Barrier;
 
-use super::pool::on;
-use super::sql::Sql;
+use super::pool::{Engine, on};
+use super::sql::{Sql, statements};
 use super::*;
-use crate::config::VaultConfig;
+use crate::config::{Config, Sources, VaultConfig, environment};
 use crate::model::Millis;
 
-/// A store on a file in a directory of its own.
+/// What a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum On {
+    Sqlite,
+    Postgres,
+    MySql,
+}
+
+impl On {
+    /// Every engine; SQLite alone when the environment says so.
+    pub(in crate::store) fn all() -> Vec<Self> {
+        match environment("WAGATE_TEST_ENGINES").unwrap().as_deref() {
+            None => vec![Self::Sqlite, Self::Postgres, Self::MySql],
+            Some("sqlite") => vec![Self::Sqlite],
+            Some(other) => panic!("WAGATE_TEST_ENGINES is {other}; it can only be sqlite, or not set"),
+        }
+    }
+
+    /// The engines that are servers, which several gateways can share.
+    pub(in crate::store) fn servers() -> Vec<Self> {
+        Self::all().into_iter().filter(|engine| *engine != Self::Sqlite).collect()
+    }
+}
+
+/// Makes tests that run on every engine, one after the other: `every_engine! { async fn name(at) { … } }`.
+macro_rules! every_engine {
+    ($($(#[$doc:meta])* async fn $name:ident($at:ident) $body:block)*) => {
+        $(
+            $(#[$doc])*
+            #[tokio::test]
+            async fn $name() {
+                async fn on_one($at: $crate::store::tests::Fixture) $body
+                for engine in $crate::store::tests::On::all() {
+                    on_one($crate::store::tests::Fixture::on(engine).await).await;
+                }
+            }
+        )*
+    };
+}
+
+pub(in crate::store) use every_engine;
+
+/// A store on a database of its own, and a directory; on SQLite the file lies in it.
 pub(in crate::store) struct Fixture {
+    pub(in crate::store) engine: On,
     pub(in crate::store) store: Store,
     pub(in crate::store) clock: Clock,
     pub(in crate::store) tasks: Tasks,
     pub(in crate::store) directory: TempDir,
+    config: DatabaseConfig,
 }
 
 impl Fixture {
+    /// On SQLite.
     pub(in crate::store) async fn open() -> Self {
+        Self::on(On::Sqlite).await
+    }
+
+    /// On this engine.
+    pub(in crate::store) async fn on(engine: On) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let config = match engine {
+            On::Sqlite => DatabaseConfig::Sqlite { path: directory.path().join("wagate.db") },
+            On::Postgres => fresh_database("WAGATE_TEST_POSTGRES").await,
+            On::MySql => fresh_database("WAGATE_TEST_MYSQL").await,
+        };
         let (clock, tasks) = (Clock::manual(Millis(1_700_000_000_000)), Tasks::new());
-        let store = open(directory.path().join("wagate.db"), &clock, &tasks).await.unwrap();
-        Self { store, clock, tasks, directory }
+        let store = open(&config, &clock, &tasks).await.unwrap();
+        Self { engine, store, clock, tasks, directory, config }
+    }
+
+    /// A second store on the same database, as another gateway opens it, or this one after a restart.
+    pub(in crate::store) async fn open_again(&self) -> Result<Store, StoreError> {
+        open(&self.config, &self.clock, &self.tasks).await
     }
 
     pub(in crate::store) fn path(&self) -> PathBuf {
@@ -33,14 +101,45 @@ impl Fixture {
     }
 }
 
-pub(in crate::store) async fn open(path: PathBuf, clock: &Clock, tasks: &Tasks) -> Result<Store, StoreError> {
+async fn open(config: &DatabaseConfig, clock: &Clock, tasks: &Tasks) -> Result<Store, StoreError> {
     let master_key = SecretString::from("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
     let vault = Vault::open(&VaultConfig { master_key: Some(master_key), key_file: PathBuf::new() }).unwrap();
-    Store::open(&DatabaseConfig::Sqlite { path }, vault, clock.clone(), tasks).await
+    Store::open(config, vault, clock.clone(), tasks).await
+}
+
+/// A database nobody has used, on the server this variable names.
+async fn fresh_database(variable: &str) -> DatabaseConfig {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let url = environment(variable).unwrap().unwrap_or_else(|| {
+        panic!(
+            "{variable} names no server to test on; run the tests with `make test`, or set WAGATE_TEST_ENGINES=sqlite"
+        )
+    });
+    let mut sources = Sources::default();
+    sources.set("database.url", url.as_str());
+    sources.set("database.name", "unit");
+    sources.set("whatsapp.url", "ws://127.0.0.1:9/ws/chat");
+    let mut config = Config::load(&sources).unwrap().database;
+    let name = format!("unit_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::SeqCst));
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    match &mut config {
+        DatabaseConfig::Sqlite { .. } => panic!("{variable} is the address of a file: {url}"),
+        DatabaseConfig::Postgres(server) => {
+            let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+            options.connect().await.unwrap().execute(create).await.unwrap();
+            server.name = name;
+        }
+        DatabaseConfig::MySql(server) => {
+            let options: sqlx::mysql::MySqlConnectOptions = url.parse().unwrap();
+            options.connect().await.unwrap().execute(create).await.unwrap();
+            server.name = name;
+        }
+    }
+    config
 }
 
 /// Every statement of every room.
-fn statements() -> Vec<(&'static str, Sql)> {
+fn every_statement() -> Vec<(&'static str, Sql)> {
     [
         deliveries::STATEMENTS,
         endpoints::STATEMENTS,
@@ -57,19 +156,222 @@ fn statements() -> Vec<(&'static str, Sql)> {
         sends::STATEMENTS,
         sessions::STATEMENTS,
         settings::STATEMENTS,
+        STATEMENTS,
         users::STATEMENTS,
     ]
     .concat()
 }
 
-#[tokio::test]
-async fn every_statement_prepares() {
-    let at = Fixture::open().await;
-    for (name, sql) in statements() {
-        let prepared = on!(at.store.readers(), |db, q| { db.prepare(q(sql).into_sql_str()).await.map(|_| ()) });
-        assert!(prepared.is_ok(), "{name}: {prepared:?}");
-        assert!(!sql.positional.contains('$'), "{name} for MySQL: {}", sql.positional);
+every_engine! {
+    async fn every_statement_prepares(at) {
+        for (name, sql) in every_statement() {
+            let prepared = on!(at.store.readers(), |db, q| { db.prepare(q(sql).into_sql_str()).await.map(|_| ()) });
+            assert!(prepared.is_ok(), "{name} on {:?}: {prepared:?}", at.engine);
+            assert!(!sql.positional.contains('$'), "{name} for MySQL: {}", sql.positional);
+        }
     }
+
+    async fn ping_commits_and_reads_back(at) {
+        at.store.ping().await.unwrap();
+        assert_eq!(at.store.settings().get("store.ping").await.unwrap().as_deref(), Some("1700000000000"));
+    }
+
+    async fn a_closed_store_answers_closed_and_leaves_no_task(at) {
+        at.store.close().await;
+        assert!(matches!(at.store.ping().await, Err(StoreError::Closed)));
+        assert!(matches!(at.store.settings().get("x").await, Err(StoreError::Closed)));
+        at.store.close().await;
+        assert_eq!(at.tasks.stop(std::time::Duration::from_secs(5)).await, 0);
+    }
+
+    async fn a_wrong_master_key_is_refused_and_lets_the_database_go(at) {
+        at.store.close().await;
+        let master_key = Some(SecretString::from("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="));
+        let other = Vault::open(&VaultConfig { master_key, key_file: PathBuf::new() }).unwrap();
+        let refused = Store::open(&at.config, other, at.clock.clone(), &at.tasks).await;
+        assert!(matches!(refused, Err(StoreError::Sealed(_))), "{refused:?}");
+        at.open_again().await.unwrap().close().await;
+    }
+
+    /// PostgreSQL takes no NUL in a text; names are cut by none of the three.
+    async fn text_of_others_is_kept_on_every_engine(at) {
+        let text = "nul \0 naïve \u{1F980} 👩‍👩‍👧‍👦 ' \\ %";
+        let (owner, id) = (at.store.users().add("ann", crate::model::Role::User, "x", false).await.unwrap().id, "ses_a");
+        let (scope, id) = (Scope::of(owner), id.parse::<SessionId>().unwrap());
+        at.store.sessions(scope).create(owner, id.clone(), text, None).await.unwrap();
+        let name = at.store.sessions(scope).get(&id).await.unwrap().unwrap().name;
+        assert_eq!(name, text.replace('\0', "\u{FFFD}"), "{:?}", at.engine);
+        assert!(at.store.users().for_login("ann\0").await.unwrap().is_none());
+        let unheard_of = crate::model::MessageId::from(format!("\0{}", "é".repeat(32 * 1024)));
+        at.store.sends(scope).advance(&id, &[unheard_of], crate::model::MessageState::Read, None).await.unwrap();
+    }
+}
+
+/// Every migration's name.
+fn names(migrator: &sqlx::migrate::Migrator) -> Vec<(i64, String)> {
+    migrator.iter().map(|migration| (migration.version, migration.description.to_string())).collect()
+}
+
+#[test]
+fn migrations_have_the_same_names_on_every_engine() {
+    let [sqlite, postgres, mysql] = dialect::every_schema().map(names);
+    assert!(!sqlite.is_empty());
+    assert_eq!(sqlite, postgres);
+    assert_eq!(sqlite, mysql);
+}
+
+/// Table, column, kind of value, whether it may be null: of every table of ours.
+async fn columns(at: &Fixture) -> BTreeSet<(String, String, &'static str, bool)> {
+    let sqlite = "SELECT m.name, c.name, c.type, CASE WHEN c.\"notnull\" OR c.pk > 0 THEN 'NO' ELSE 'YES' END
+        FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'";
+    let postgres = "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT),
+        CAST(is_nullable AS TEXT) FROM information_schema.columns WHERE table_schema = current_schema()";
+    // A generated column holds nothing of its own.
+    let mysql = "SELECT table_name, column_name, CAST(data_type AS CHAR), is_nullable FROM information_schema.columns
+        WHERE table_schema = DATABASE() AND extra NOT LIKE '% GENERATED'";
+    let rows: Vec<(String, String, String, String)> = match at.store.readers() {
+        Engine::Sqlite(db) => sqlx::query_as(sqlite).fetch_all(db).await.unwrap(),
+        Engine::Postgres(db) => sqlx::query_as(postgres).fetch_all(db).await.unwrap(),
+        Engine::MySql(db) => sqlx::query_as(mysql).fetch_all(db).await.unwrap(),
+    };
+    let kind = |name: &str| match name.to_ascii_lowercase().as_str() {
+        "integer" | "bigint" => "number",
+        "text" | "varchar" | "longtext" => "text",
+        "blob" | "bytea" | "varbinary" | "longblob" => "bytes",
+        "boolean" | "tinyint" => "flag",
+        other => panic!("a column is of the type {other}"),
+    };
+    let ours = rows.into_iter().filter(|(table, ..)| table != "_sqlx_migrations");
+    ours.map(|(table, column, name, null)| (table, column, kind(&name), null == "YES")).collect()
+}
+
+#[tokio::test]
+async fn every_engine_has_the_same_columns() {
+    let expected = columns(&Fixture::open().await).await;
+    assert!(expected.len() > 100, "{expected:?}");
+    for engine in On::servers() {
+        let found = columns(&Fixture::on(engine).await).await;
+        let (lacks, more): (Vec<_>, Vec<_>) =
+            (expected.difference(&found).collect(), found.difference(&expected).collect());
+        assert!(lacks.is_empty() && more.is_empty(), "{engine:?} lacks {lacks:?} and has {more:?}");
+    }
+}
+
+#[tokio::test]
+async fn gateways_that_start_at_once_do_not_collide() {
+    for engine in On::servers() {
+        let (clock, tasks) = (Clock::manual(Millis(1_700_000_000_000)), Tasks::new());
+        let variable = if engine == On::Postgres { "WAGATE_TEST_POSTGRES" } else { "WAGATE_TEST_MYSQL" };
+        let config = fresh_database(variable).await;
+        let before = Store::migrations(&config).await.unwrap();
+        assert!(before.iter().all(|migration| !migration.applied), "{engine:?}: {before:?}");
+        for opened in join_all((0..6).map(|_| open(&config, &clock, &tasks))).await {
+            opened.unwrap().ping().await.unwrap();
+        }
+        let after = Store::migrations(&config).await.unwrap();
+        assert!(
+            after.len() == before.len() && after.iter().all(|migration| migration.applied),
+            "{engine:?}: {after:?}"
+        );
+    }
+}
+
+statements! {
+    NEWER = "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1";
+    HALF_DONE = "UPDATE _sqlx_migrations SET success = FALSE WHERE version = 4";
+    MORE = "UPDATE settings SET value = value || $1 WHERE name = $2",
+        mysql: "UPDATE settings SET value = CONCAT(value, ?) WHERE name = ?";
+}
+
+/// Runs a statement without parameters.
+async fn run(store: &Store, sql: Sql) {
+    store.write(move |tx| Box::pin(async move { Ok(tx.run(sql).await?) })).await.unwrap();
+}
+
+every_engine! {
+    async fn a_database_of_a_newer_wagate_is_refused(at) {
+        run(&at.store, NEWER).await;
+        at.store.close().await;
+        let refused = at.open_again().await;
+        assert!(matches!(refused, Err(StoreError::Newer { found: 9999, .. })), "{:?}: {refused:?}", at.engine);
+    }
+}
+
+/// MySQL commits each table by itself, so a crash can leave a migration half done.
+#[tokio::test]
+async fn a_migration_that_was_interrupted_on_mysql_is_run_again() {
+    for engine in On::servers().into_iter().filter(|engine| *engine == On::MySql) {
+        let at = Fixture::on(engine).await;
+        run(&at.store, HALF_DONE).await;
+        at.store.close().await;
+        at.open_again().await.unwrap().ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_with_cause_and_fix() {
+    for (url, fix) in [("postgres://a:b@127.0.0.1:1/c", "DB_HOST"), ("mysql://a:b@127.0.0.1:1/c", "DB_HOST")] {
+        let mut sources = Sources::default();
+        sources.set("database.url", url);
+        sources.set("whatsapp.url", "ws://127.0.0.1:9/ws/chat");
+        let config = Config::load(&sources).unwrap().database;
+        let refused = open(&config, &Clock::System, &Tasks::new()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unusable { .. }), "{refused:?}");
+        let told = refused.to_string();
+        assert!(told.contains("127.0.0.1:1") && told.contains("refused") && told.contains(fix), "{told}");
+    }
+}
+
+/// Appends to two rows, and meets the other writer between them when it is run for the first time.
+async fn cross(store: &Store, first: &'static str, second: &'static str, meet: Arc<Barrier>) -> Result<(), StoreError> {
+    let met = Arc::new(AtomicBool::new(false));
+    let work = store.write(move |tx| {
+        Box::pin(async move {
+            on!(&mut *tx, |db, q| {
+                sqlx::query(q(MORE)).bind("x").bind(first).execute(db).await?;
+            });
+            if !met.swap(true, Ordering::SeqCst) {
+                meet.wait().await;
+            }
+            on!(tx, |db, q| {
+                sqlx::query(q(MORE)).bind("x").bind(second).execute(db).await?;
+            });
+            Ok(())
+        })
+    });
+    work.await
+}
+
+/// The server gives up one of two gateways that wait for each other; what it undid is done once more, and only once.
+#[tokio::test]
+async fn writers_that_wait_for_each_other_both_write_and_neither_twice() {
+    for engine in On::servers() {
+        let at = Fixture::on(engine).await;
+        let other = at.open_again().await.unwrap();
+        for row in ["a", "b"] {
+            at.store.settings().set(row, "").await.unwrap();
+        }
+        for round in 1..=3 {
+            let meet = Arc::new(Barrier::new(2));
+            let (here, beside, there) = tokio::join!(
+                cross(&at.store, "a", "b", Arc::clone(&meet)),
+                at.store.settings().set("beside", "kept"),
+                cross(&other, "b", "a", meet),
+            );
+            assert!(here.is_ok() && beside.is_ok() && there.is_ok(), "{engine:?}: {here:?} {beside:?} {there:?}");
+            for row in ["a", "b"] {
+                let value = at.store.settings().get(row).await.unwrap().unwrap();
+                assert_eq!(value, "xx".repeat(round), "{engine:?}: {row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tells_a_busy_database_from_a_broken_one() {
+    assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_busy());
+    assert!(!StoreError::from(sqlx::Error::RowNotFound).is_busy());
+    assert!(!StoreError::Closed.is_busy());
 }
 
 /// What the engine means to do for a statement, one line a step.
@@ -120,32 +422,4 @@ async fn what_every_message_passes_reads_single_rows() {
         let steps = plan(&at, room, name).await;
         assert!(!steps.iter().any(|step| step.contains("LIST") || step.starts_with("SCAN")), "{name}: {steps:#?}");
     }
-}
-
-#[tokio::test]
-async fn ping_commits_and_reads_back() {
-    let at = Fixture::open().await;
-    at.store.ping().await.unwrap();
-    assert_eq!(at.store.settings().get("store.ping").await.unwrap().as_deref(), Some("1700000000000"));
-}
-
-#[tokio::test]
-async fn a_closed_store_answers_closed_and_leaves_no_task() {
-    let at = Fixture::open().await;
-    at.store.close().await;
-    assert!(matches!(at.store.ping().await, Err(StoreError::Closed)));
-    assert!(matches!(at.store.settings().get("x").await, Err(StoreError::Closed)));
-    at.store.close().await;
-    assert_eq!(at.tasks.stop(std::time::Duration::from_secs(5)).await, 0);
-}
-
-#[tokio::test]
-async fn a_wrong_master_key_is_refused_and_lets_the_file_go() {
-    let at = Fixture::open().await;
-    at.store.close().await;
-    let master_key = Some(SecretString::from("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="));
-    let other = Vault::open(&VaultConfig { master_key, key_file: PathBuf::new() }).unwrap();
-    let refused = Store::open(&DatabaseConfig::Sqlite { path: at.path() }, other, at.clock.clone(), &at.tasks).await;
-    assert!(matches!(refused, Err(StoreError::Sealed(_))), "{refused:?}");
-    open(at.path(), &at.clock, &at.tasks).await.unwrap().close().await;
 }

@@ -4,6 +4,7 @@
 
 use sqlx::FromRow;
 
+use super::column::text;
 use super::pool::on;
 use super::sql::statements;
 use super::{Store, StoreError};
@@ -37,7 +38,8 @@ impl Users<'_> {
         password_hash: &str,
         must_change: bool,
     ) -> Result<User, StoreError> {
-        let (username, key, hash) = (username.to_owned(), username.to_lowercase(), password_hash.to_owned());
+        let username = text(username).into_owned();
+        let (key, hash) = (username.to_lowercase(), password_hash.to_owned());
         let now = self.0.clock().now();
         let work = self.0.write(move |tx| {
             Box::pin(async move {
@@ -65,7 +67,7 @@ impl Users<'_> {
 
     /// A user and the password hash, by name.
     pub async fn for_login(&self, username: &str) -> Result<Option<(User, String)>, StoreError> {
-        let key = username.to_lowercase();
+        let key = text(username).to_lowercase();
         let row: Option<UserRow> =
             on!(self.0.readers(), |db, q| { sqlx::query_as(q(BY_NAME)).bind(key).fetch_optional(db).await? });
         row.map(UserRow::split).transpose()

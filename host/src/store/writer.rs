@@ -5,9 +5,16 @@
 //! [`LONGEST`]). Each job runs in a savepoint of its own: one that fails is undone and answered alone. When the commit
 //! itself fails, every job of the batch fails with it, and the writer starts the next batch afresh.
 //!
+//! A server may have other writers, and gives one of two up that wait for each other. PostgreSQL undoes the job that
+//! waited, MySQL the whole transaction; either way nothing of it is kept, so what was undone for that reason runs again
+//! with the next batch, before later jobs. Where it is not known what the server kept, as when the connection breaks, no
+//! job is run again.
+//!
 //! Invariants: no job is answered `Ok` before its commit has returned; a job that was handed over runs to its end
-//! whether or not its caller still waits.
+//! whether or not its caller still waits; no job takes effect twice.
 
+use std::collections::VecDeque;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
-use super::dialect::Source;
+use super::dialect::{self, Source};
 use super::pool::Tx;
 use super::sql::{Sql, sql};
 use crate::app::tasks::Tasks;
@@ -32,8 +39,16 @@ const LONGEST: Duration = Duration::from_millis(5);
 /// Jobs that may wait; whoever comes later waits to hand over.
 const QUEUE: usize = 1024;
 
+/// How often a job is run at most while others stand in its way.
+const TRIES: u32 = 5;
+
+/// What a batch may take on a server. One that does not answer by then is taken for gone.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What ending a failed transaction, or a connection, may take on a server.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 const UNDO: Sql = sql!("ROLLBACK TO SAVEPOINT job");
-const COMMIT: Sql = sql!("COMMIT");
 const ROLLBACK: Sql = sql!("ROLLBACK");
 
 /// The way to the writer. Cheap to clone; the writer ends with [`Writer::close`] or with the last of these.
@@ -47,10 +62,10 @@ pub(in crate::store) struct Writer {
 impl Writer {
     /// Starts the writer on `tx`; connections in its place come from `source`. It has a thread of its own: a transaction
     /// is many short waits, and the fewer other tasks come between, the sooner everybody has his commit.
-    pub(in crate::store) fn start(source: Source, tx: Tx, tasks: &Tasks) -> Result<Self, StoreError> {
+    pub(in crate::store) fn start(source: Source, tx: Option<Tx>, tasks: &Tasks) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = Self { jobs, closing: CancellationToken::new(), closed: CancellationToken::new() };
-        let desk = Desk { source, tx: Some(tx), queue, closing: writer.closing.clone() };
+        let desk = Desk { source, tx, again: VecDeque::new(), queue, closing: writer.closing.clone() };
         let closed = writer.closed.clone().drop_guard();
         let serving = tasks.spawn_thread("store-desk", async move {
             desk.serve().await;
@@ -60,14 +75,15 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Runs `work` in a write transaction and answers once it is durable.
+    /// Runs `work` in a write transaction and answers once it is durable. On a server it is run on a clone of `work`, so
+    /// that it can be run again.
     pub(in crate::store) async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
     {
         let (to, answer) = oneshot::channel();
-        let job = Task { work: Some(work), outcome: None, to };
+        let job = Task { work: Some(work), tries: 0, outcome: None, to };
         self.jobs.send(Box::new(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -81,14 +97,27 @@ impl Writer {
 
 /// A job in the queue, whatever it answers.
 trait Job: Send {
-    /// Does the work and keeps the outcome; whether it succeeded.
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
+    /// Does the work and keeps the outcome; with `keep` it may be run again.
+    fn run<'t>(&'t mut self, tx: &'t mut Tx, keep: bool) -> BoxFuture<'t, Ran>;
+    /// Makes it ready to be run again, if it was undone only because somebody stood in its way, alone or, when `lost`,
+    /// with its whole batch. Whether it is.
+    fn again(&mut self, lost: bool) -> bool;
     /// Tells the caller: the outcome when the batch was committed, else why it was not.
     fn answer(self: Box<Self>, commit: Result<(), Arc<sqlx::Error>>);
 }
 
+/// How a job went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Well,
+    Badly,
+    /// The database gave way to somebody else.
+    Busy,
+}
+
 struct Task<T, W> {
     work: Option<W>,
+    tries: u32,
     outcome: Option<Result<T, StoreError>>,
     to: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -96,15 +125,34 @@ struct Task<T, W> {
 impl<T, W> Job for Task<T, W>
 where
     T: Send + 'static,
-    W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
 {
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
-        let Some(work) = self.work.take() else { return Box::pin(async { false }) };
+    fn run<'t>(&'t mut self, tx: &'t mut Tx, keep: bool) -> BoxFuture<'t, Ran> {
+        self.tries += 1;
+        let work = if keep && self.tries < TRIES { self.work.clone() } else { self.work.take() };
+        let Some(work) = work else { return Box::pin(async { Ran::Badly }) };
         Box::pin(async move {
             let outcome = AssertUnwindSafe(async { work(tx).await }).catch_unwind().await;
             let outcome = outcome.unwrap_or(Err(StoreError::Panicked));
-            self.outcome.insert(outcome).is_ok()
+            match self.outcome.insert(outcome) {
+                Ok(_) => Ran::Well,
+                Err(error) if error.is_busy() => Ran::Busy,
+                Err(_) => Ran::Badly,
+            }
         })
+    }
+
+    fn again(&mut self, lost: bool) -> bool {
+        let undone = match &self.outcome {
+            Some(Err(error)) => error.is_busy(),
+            Some(Ok(_)) | None => lost,
+        };
+        // One that was never run failed before its turn, for want of a connection for instance.
+        let again = undone && self.tries > 0 && self.work.is_some();
+        if again {
+            self.outcome = None;
+        }
+        again
     }
 
     fn answer(self: Box<Self>, commit: Result<(), Arc<sqlx::Error>>) {
@@ -124,6 +172,8 @@ struct Desk {
     source: Source,
     /// `None` after a failure that left the connection in doubt.
     tx: Option<Tx>,
+    /// Jobs that were undone because somebody stood in their way; they go first.
+    again: VecDeque<Box<dyn Job>>,
     queue: mpsc::Receiver<Box<dyn Job>>,
     closing: CancellationToken,
 }
@@ -134,7 +184,7 @@ impl Desk {
             self.batch(first).await;
         }
         if let Some(tx) = self.tx.take()
-            && let Err(error) = tx.close().await
+            && let Err(error) = within(self.source.is_server().then_some(FAREWELL), tx.close()).await
         {
             tracing::warn!(%error, "the database did not close cleanly; nothing committed is lost");
         }
@@ -142,6 +192,9 @@ impl Desk {
 
     /// The next job; `None` once closed and drained.
     async fn next(&mut self) -> Option<Box<dyn Job>> {
+        if let Some(job) = self.again.pop_front() {
+            return Some(job);
+        }
         tokio::select! {
             biased;
             () = self.closing.cancelled(), if !self.queue.is_closed() => self.queue.close(),
@@ -151,49 +204,59 @@ impl Desk {
     }
 
     async fn batch(&mut self, first: Box<dyn Job>) {
-        let mut done = Vec::new();
-        let commit = self.transact(first, &mut done).await.map_err(Arc::new);
+        let (mut done, mut busy) = (vec![first], false);
+        let patience = self.source.is_server().then_some(PATIENCE);
+        let commit = within(patience, self.transact(&mut done, &mut busy)).await.map_err(Arc::new);
         if let Err(error) = &commit {
-            tracing::error!(%error, jobs = done.len(), "a batch of writes was not committed");
-            self.recover().await;
+            busy |= dialect::is_busy(error);
+            if busy {
+                tracing::debug!(%error, jobs = done.len(), "a batch of writes gave way to another writer");
+            } else {
+                tracing::error!(%error, jobs = done.len(), "a batch of writes was not committed");
+            }
+            self.recover(error).await;
         }
-        for job in done {
-            job.answer(commit.clone());
+        for mut job in done {
+            if job.again(commit.is_err() && busy) {
+                self.again.push_back(job);
+            } else {
+                job.answer(commit.clone());
+            }
         }
     }
 
-    /// One transaction: the first job and those that queue up meanwhile. An error means that none of it is kept.
-    async fn transact(&mut self, first: Box<dyn Job>, done: &mut Vec<Box<dyn Job>>) -> sqlx::Result<()> {
-        let started = Instant::now();
-        let tx = match begin(&self.source, &mut self.tx).await {
-            Ok(tx) => tx,
-            Err(error) => {
-                done.push(first);
-                return Err(error);
-            }
-        };
-        let mut next = Some(first);
-        while let Some(job) = next {
-            let job = done.push_mut(job);
-            let done_well = job.run(tx).await;
-            if !done_well {
+    /// One transaction: the first job and those that queue up meanwhile. An error means that none of it is kept; `busy`
+    /// then says whether it came of a job that somebody stood in the way of.
+    async fn transact(&mut self, done: &mut Vec<Box<dyn Job>>, busy: &mut bool) -> sqlx::Result<()> {
+        let (started, keep) = (Instant::now(), self.source.is_server());
+        let tx = begin(&self.source, &mut self.tx).await?;
+        while let Some(job) = done.last_mut() {
+            let ran = job.run(tx, keep).await;
+            if ran != Ran::Well {
                 // Its savepoint is as new, and serves the next.
+                *busy = ran == Ran::Busy;
                 tx.run(UNDO).await?;
             }
-            let room = done.len() < MOST && started.elapsed() < LONGEST;
-            next = if room { self.queue.try_recv().ok() } else { None };
-            if done_well && next.is_some() {
+            // After a job that must run again, whatever it waits for is let go first.
+            let room = done.len() < MOST && started.elapsed() < LONGEST && ran != Ran::Busy;
+            let next = if room { self.again.pop_front().or_else(|| self.queue.try_recv().ok()) } else { None };
+            let Some(next) = next else { break };
+            done.push(next);
+            if ran == Ran::Well {
                 tx.run(self.source.next_job()).await?;
             }
         }
-        tx.run(COMMIT).await
+        *busy = false;
+        tx.run(self.source.commit()).await
     }
 
     /// Ends what is left of a failed transaction. SQLite may have ended it already, on a full disk for instance; then
-    /// `ROLLBACK` fails, and a fresh connection is the one sure state.
-    async fn recover(&mut self) {
+    /// `ROLLBACK` fails, and a fresh connection is the one sure state. A server that said nothing is not asked again.
+    async fn recover(&mut self, error: &sqlx::Error) {
+        let server = self.source.is_server();
         let sound = match &mut self.tx {
-            Some(tx) => tx.run(ROLLBACK).await.is_ok(),
+            Some(_) if server && error.as_database_error().is_none() => false,
+            Some(tx) => within(server.then_some(FAREWELL), tx.run(ROLLBACK)).await.is_ok(),
             None => false,
         };
         if !sound {
@@ -202,14 +265,29 @@ impl Desk {
     }
 }
 
-/// Begins a transaction, on a fresh connection when the last one is gone.
+/// Waits for `work`, for so long at most.
+async fn within<T>(patience: Option<Duration>, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    let Some(patience) = patience else { return work.await };
+    let done = tokio::time::timeout(patience, work).await;
+    done.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
+}
+
+/// Begins a transaction, on a fresh connection when the last one is gone. A server may have ended it since, by a restart
+/// for instance: then nothing has been done on it, and a fresh one takes its place at once.
 async fn begin<'t>(source: &Source, tx: &'t mut Option<Tx>) -> sqlx::Result<&'t mut Tx> {
-    let tx = match tx {
-        Some(tx) => tx,
-        None => tx.insert(source.connect().await?),
-    };
-    tx.run(source.begin()).await?;
-    Ok(tx)
+    if let Some(mut standing) = tx.take() {
+        match standing.run(source.begin()).await {
+            Ok(()) => return Ok(tx.insert(standing)),
+            Err(error) if !source.is_server() => {
+                *tx = Some(standing);
+                return Err(error);
+            }
+            Err(error) => tracing::debug!(%error, "the connection to the database is gone; making another"),
+        }
+    }
+    let fresh = tx.insert(source.connect().await?);
+    fresh.run(source.begin()).await?;
+    Ok(fresh)
 }
 
 #[cfg(test)]

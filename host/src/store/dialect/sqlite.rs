@@ -12,22 +12,26 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::error::DatabaseError;
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::{Opened, Source};
+use super::{APPLIED, Opened, Source, refuse_newer};
 use crate::store::StoreError;
 use crate::store::pool::{Engine, Tx};
 use crate::store::sql::{Sql, sql};
 
 /// The schema, embedded.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// Takes the write lock at once, so that a transaction never fails half way for want of it.
 pub(super) const BEGIN: Sql = sql!("BEGIN IMMEDIATE; SAVEPOINT job");
 
 pub(super) const NEXT_JOB: Sql = sql!("RELEASE SAVEPOINT job; SAVEPOINT job");
+
+/// Fails where a failure has ended the transaction.
+pub(super) const COMMIT: Sql = sql!("COMMIT");
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
@@ -67,7 +71,32 @@ pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
     }
     let readers =
         SqlitePoolOptions::new().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reading(&path));
-    Ok(Opened { source: Source::Sqlite(file), tx: Engine::Sqlite(connection), readers: Engine::Sqlite(readers) })
+    let tx = Some(Engine::Sqlite(connection));
+    Ok(Opened { source: Source::Sqlite(file), tx, readers: Engine::Sqlite(readers) })
+}
+
+/// The migrations the file has; none where there is no file.
+pub(super) async fn applied(path: &Path) -> Result<Vec<i64>, StoreError> {
+    if !path.exists() || is_stump(path) {
+        return Ok(Vec::new());
+    }
+    let mut connection = reading(path).connect().await.map_err(|error| judge(path, error))?;
+    let known = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = $1";
+    let known: i64 =
+        sqlx::query_scalar(known).bind(APPLIED).fetch_one(&mut connection).await.map_err(|error| judge(path, error))?;
+    let applied = if known == 0 {
+        Vec::new()
+    } else {
+        connection.list_applied_migrations(APPLIED).await.map_err(sqlx::Error::from)?
+    };
+    connection.close().await?;
+    Ok(applied.into_iter().map(|migration| migration.version).collect())
+}
+
+/// `BUSY` and `LOCKED` with their extensions (<https://www.sqlite.org/rescode.html>).
+pub(super) fn is_busy(error: &(dyn DatabaseError + 'static)) -> bool {
+    let code = error.try_downcast_ref::<SqliteError>().and_then(DatabaseError::code);
+    matches!(code.as_deref(), Some("5" | "6" | "261" | "262" | "517" | "518"))
 }
 
 /// Makes the file if need be and answers its one true path, so that every way to it meets the same lock.
@@ -142,18 +171,14 @@ async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), Sto
             return Err(damaged(found));
         }
     }
-    if !tables.iter().any(|name| name == "_sqlx_migrations") {
+    if !tables.iter().any(|name| name == APPLIED) {
         return Err(damaged("it holds another program's tables".to_owned()));
     }
     let found: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
         .fetch_one(&mut *connection)
         .await
         .map_err(|error| judge(path, error))?;
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    match found {
-        Some(found) if found > known => Err(StoreError::Newer { found, known }),
-        _ => Ok(()),
-    }
+    refuse_newer(found, &MIGRATIONS)
 }
 
 /// Tells a damaged file from other failures: `SQLITE_CORRUPT` is 11, `SQLITE_NOTADB` 26

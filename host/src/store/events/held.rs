@@ -95,11 +95,11 @@ pub(in crate::store) async fn release(
     plugin: &PluginId,
     now: Millis,
 ) -> Result<u64, StoreError> {
-    let done = on!(tx, |db, q| {
+    let released = on!(tx, |db, q| {
         let release = sqlx::query(q(RELEASE)).bind(now).bind(plugin).bind(now).bind(low).bind(high);
-        release.execute(db).await?
+        release.execute(db).await?.rows_affected()
     });
-    Ok(done.rows_affected())
+    Ok(released)
 }
 
 #[derive(FromRow)]

@@ -11,7 +11,7 @@ use crate::model::{
     DeliveryId, Effects, EndpointId, Event, EventId, Labels, LogLine, Millis, PluginId, SessionId, Shape, Step,
 };
 use crate::store::StoreError;
-use crate::store::column::json;
+use crate::store::column::{json, text};
 use crate::store::deliveries::ShapeRow;
 use crate::store::plugins::effects::Wanted;
 use crate::store::plugins::logs;
@@ -199,6 +199,7 @@ struct Plan {
 }
 
 /// The row of `routings`.
+#[derive(Clone)]
 struct Record {
     outcome: &'static str,
     code: Option<String>,
@@ -244,6 +245,7 @@ impl Record {
 
     async fn write(self, tx: &mut Tx, event: &EventId, now: Millis) -> Result<(), StoreError> {
         let Self { outcome, code, detail, steps, labels, past, due_at, plugin } = self;
+        let [code, detail] = [code, detail].map(|words| words.map(|words| text(&words).into_owned()));
         on!(tx, |db, q| {
             let record = sqlx::query(q(RECORD)).bind(outcome).bind(code).bind(detail).bind(steps).bind(labels);
             let record = record.bind(i64::from(past.tries)).bind(i64::from(past.failures)).bind(due_at);

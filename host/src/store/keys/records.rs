@@ -186,6 +186,7 @@ impl Keys {
 }
 
 /// A row of `whatsapp_keys` without its session.
+#[derive(Clone)]
 pub(super) struct Row {
     kind: &'static str,
     scope: Vec<u8>,

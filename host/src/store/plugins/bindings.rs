@@ -32,11 +32,11 @@ statements! {
     GET = binding!("AND b.id = $3");
     BIND = "INSERT INTO plugin_bindings (id, plugin_id, session_id, position, config, limits, policy, enabled, revision)
         SELECT $1, p.id, $2, $3, $4, $5, $6, $7, 1 FROM plugins p WHERE p.owner BETWEEN $8 AND $9 AND p.id = $10
-        AND ($11 IS NULL OR EXISTS (SELECT 1 FROM sessions s WHERE s.owner = p.owner AND s.id = $12))";
+        AND (COALESCE($11, '') = '' OR EXISTS (SELECT 1 FROM sessions s WHERE s.owner = p.owner AND s.id = $12))";
     REBIND = "UPDATE plugin_bindings SET session_id = $1, position = $2, config = $3, limits = $4, policy = $5, enabled = $6,
             revision = revision + 1
         WHERE id = $7 AND EXISTS (SELECT 1 FROM plugins p WHERE p.owner BETWEEN $8 AND $9 AND p.id = plugin_bindings.plugin_id
-            AND p.id = $10 AND ($11 IS NULL OR EXISTS (SELECT 1 FROM sessions s WHERE s.owner = p.owner AND s.id = $12)))";
+            AND p.id = $10 AND (COALESCE($11, '') = '' OR EXISTS (SELECT 1 FROM sessions s WHERE s.owner = p.owner AND s.id = $12)))";
     REVISION = "SELECT revision FROM plugin_bindings WHERE id = $1";
     UNBIND = "DELETE FROM plugin_bindings WHERE id = $1
         AND EXISTS (SELECT 1 FROM plugins p WHERE p.owner BETWEEN $2 AND $3 AND p.id = plugin_bindings.plugin_id)";

@@ -10,7 +10,7 @@ use super::{Plugins, logs};
 use crate::model::{Effects, Event, EventId, Happening, KeyWrite, LogLine, Millis, PluginEvent, QueuedSend, SessionId};
 use crate::store::column::json;
 use crate::store::events::digest;
-use crate::store::pool::{Tx, on};
+use crate::store::pool::{Tx, added, on};
 use crate::store::sql::statements;
 use crate::store::{StoreError, plugin_sends, sessions};
 
@@ -18,7 +18,7 @@ statements! {
     /// Makes no row when the plugin is gone, or belongs to somebody else than the session.
     RAISE = "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT $1, s.id, $2, $3, $4, $5
         FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = $6 AND p.id = $7 ON CONFLICT (dedup) DO NOTHING",
-        mysql: "INSERT IGNORE INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT ?, s.id, ?, ?, ?, ?
+        mysql: "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT ?, s.id, ?, ?, ?, ?
         FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = ? AND p.id = ?";
 }
 
@@ -55,6 +55,7 @@ impl Plugins<'_> {
 }
 
 /// Effects, encoded.
+#[derive(Clone)]
 pub(in crate::store) struct Wanted {
     origin: Option<EventId>,
     writes: Vec<KeyWrite>,
@@ -63,6 +64,7 @@ pub(in crate::store) struct Wanted {
 }
 
 /// An event a plugin raised, as its row.
+#[derive(Clone)]
 struct Raised {
     what: PluginEvent,
     dedup: [u8; 32],
@@ -124,7 +126,8 @@ async fn raise(tx: &mut Tx, session: &SessionId, raised: Vec<Raised>, now: Milli
             let event =
                 Event { id: EventId::new(), session: session.clone(), what: Happening::Plugin(what), stored_at: now };
             let add = sqlx::query(q(RAISE)).bind(&event.id).bind(event.kind()).bind(dedup.to_vec()).bind(payload);
-            if add.bind(now).bind(session).bind(plugin).execute(&mut *db).await?.rows_affected() == 1 {
+            let add = add.bind(now).bind(session).bind(plugin).execute(&mut *db).await;
+            if added(add.map(|done| done.rows_affected()))? == 1 {
                 stored.push(event);
             }
         }

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use super::Plugins;
 use crate::model::{LogLevel, LogLine, Millis, PluginId};
 use crate::store::StoreError;
-use crate::store::column::{json, parsed, unknown};
+use crate::store::column::{json, parsed, text, unknown};
 use crate::store::pool::{Tx, on};
 use crate::store::sql::statements;
 
@@ -54,8 +54,8 @@ pub(in crate::store) async fn add(tx: &mut Tx, (low, high): (i64, i64), lines: &
     let mut added = BTreeMap::<&PluginId, usize>::new();
     on!(tx, |db, q| {
         for line in lines {
-            let add = sqlx::query(q(ADD)).bind(line.at).bind(line.level.name()).bind(&line.message);
-            let add = add.bind(json(&line.fields)?).bind(&line.call).bind(low).bind(high).bind(&line.plugin);
+            let add = sqlx::query(q(ADD)).bind(line.at).bind(line.level.name()).bind(text(&line.message));
+            let add = add.bind(json(&line.fields)?).bind(text(&line.call)).bind(low).bind(high).bind(&line.plugin);
             add.execute(&mut *db).await?;
             *added.entry(&line.plugin).or_default() += 1;
         }

@@ -20,7 +20,10 @@ statements! {
         WHERE p.owner BETWEEN $1 AND $2 AND v.plugin_id = $3 AND v.name = $4 AND COALESCE(v.expires_at > $5, TRUE)";
     USAGE = "SELECT COUNT(*), COALESCE(SUM(OCTET_LENGTH(v.name) + OCTET_LENGTH(v.value)), 0)
         FROM plugin_values v JOIN plugins p ON p.id = v.plugin_id
-        WHERE p.owner BETWEEN $1 AND $2 AND v.plugin_id = $3 AND COALESCE(v.expires_at > $4, TRUE)";
+        WHERE p.owner BETWEEN $1 AND $2 AND v.plugin_id = $3 AND COALESCE(v.expires_at > $4, TRUE)",
+        mysql: "SELECT COUNT(*), CAST(COALESCE(SUM(OCTET_LENGTH(v.name) + OCTET_LENGTH(v.value)), 0) AS SIGNED)
+        FROM plugin_values v JOIN plugins p ON p.id = v.plugin_id
+        WHERE p.owner BETWEEN ? AND ? AND v.plugin_id = ? AND COALESCE(v.expires_at > ?, TRUE)";
     /// A plugin of the session's owner, and what it has under a key.
     LOOK = "SELECT p.value_count, p.value_bytes, v.value, v.expires_at FROM sessions s JOIN plugins p ON p.owner = s.owner
         LEFT JOIN plugin_values v ON v.plugin_id = p.id AND v.name = $1 WHERE s.id = $2 AND p.id = $3";
@@ -31,7 +34,9 @@ statements! {
     TAKE = "DELETE FROM plugin_values WHERE plugin_id = $1 AND name = $2";
     SWEEP = "DELETE FROM plugin_values WHERE plugin_id = $1 AND expires_at <= $2";
     TOTAL = "SELECT COUNT(*), COALESCE(SUM(OCTET_LENGTH(name) + OCTET_LENGTH(value)), 0) FROM plugin_values
-        WHERE plugin_id = $1";
+        WHERE plugin_id = $1",
+        mysql: "SELECT COUNT(*), CAST(COALESCE(SUM(OCTET_LENGTH(name) + OCTET_LENGTH(value)), 0) AS SIGNED) FROM plugin_values
+        WHERE plugin_id = ?";
     SET_TOTAL = "UPDATE plugins SET value_count = $1, value_bytes = $2 WHERE id = $3";
 }
 
@@ -46,7 +51,7 @@ impl Plugins<'_> {
     pub async fn value(&self, plugin: &PluginId, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let ((low, high), now) = (self.1.owners(), self.0.clock().now());
         let value = on!(self.0.readers(), |db, q| {
-            let get = sqlx::query_scalar(q(GET)).bind(low).bind(high).bind(plugin).bind(key).bind(now);
+            let get = sqlx::query_scalar(q(GET)).bind(low).bind(high).bind(plugin).bind(key.as_bytes()).bind(now);
             get.fetch_optional(db).await?
         });
         Ok(value)
@@ -120,7 +125,7 @@ pub(in crate::store) async fn look(
     let mut found = Vec::with_capacity(writes.len());
     on!(tx, |db, q| {
         for write in writes {
-            let look = sqlx::query_as(q(LOOK)).bind(&write.key).bind(session).bind(&write.plugin);
+            let look = sqlx::query_as(q(LOOK)).bind(write.key.as_bytes()).bind(session).bind(&write.plugin);
             let row: Option<LookRow> = look.fetch_optional(&mut *db).await?;
             let Some(row) = row else {
                 found.push(None);
@@ -164,10 +169,10 @@ pub(in crate::store) async fn put(
         on!(&mut *tx, |db, q| {
             let query = match &write.value {
                 Some(value) => {
-                    let put = sqlx::query(q(PUT)).bind(&write.plugin).bind(&write.key);
+                    let put = sqlx::query(q(PUT)).bind(&write.plugin).bind(write.key.as_bytes());
                     put.bind(value).bind(write.expires_at)
                 }
-                None => sqlx::query(q(TAKE)).bind(&write.plugin).bind(&write.key),
+                None => sqlx::query(q(TAKE)).bind(&write.plugin).bind(write.key.as_bytes()),
             };
             query.execute(db).await?;
         });
