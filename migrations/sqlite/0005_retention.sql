@@ -1,8 +1,8 @@
 -- Deleting what has had its time, and claiming a page of deliveries at once.
 
 -- WhatsApp may deliver a message again for 30 days. An event that is deleted sooner leaves its row behind with its
--- digest until `digest_until`, its kind `pruned`, its payload empty. Null while the event is whole. The index serves both: whole
--- events by their age, digests by the end of their time.
+-- digest until `digest_until`, its kind `pruned`, its payload empty. Null while the event is whole. The index serves
+-- both: whole events by their age, digests by the end of their time.
 ALTER TABLE events ADD COLUMN digest_until BIGINT;
 CREATE INDEX events_by_age ON events (digest_until, stored_at) WHERE routed_at IS NOT NULL;
 

@@ -5,7 +5,7 @@
 mod sqlite;
 
 use super::StoreError;
-use super::pool::{Pool, Tx};
+use super::pool::{Pool, Tx, on};
 use super::sql::Sql;
 use crate::config::DatabaseConfig;
 
@@ -32,6 +32,16 @@ pub(in crate::store) async fn open(config: &DatabaseConfig) -> Result<Opened, St
     match config {
         DatabaseConfig::Sqlite { path } => sqlite::open(path).await,
     }
+}
+
+/// About how many bytes the database's rows and indexes take. What deleted rows leave free is not counted, at the latest
+/// when the engine next counts.
+pub(in crate::store) async fn size(readers: &Pool) -> sqlx::Result<u64> {
+    let sql = match readers {
+        Pool::Sqlite(_) => sqlite::SIZE,
+    };
+    let bytes: i64 = on!(readers, |db, q| { sqlx::query_scalar(q(sql)).fetch_one(db).await? });
+    Ok(bytes.unsigned_abs())
 }
 
 impl Source {

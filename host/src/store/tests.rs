@@ -54,6 +54,7 @@ fn statements() -> Vec<(&'static str, Sql)> {
         plugins::effects::STATEMENTS,
         plugins::logs::STATEMENTS,
         plugins::values::STATEMENTS,
+        retention::rows::STATEMENTS,
         sends::STATEMENTS,
         sessions::STATEMENTS,
         settings::STATEMENTS,
@@ -93,6 +94,11 @@ async fn the_queues_are_walked_by_index_without_sorting() {
         (plugin_sends::STATEMENTS, "NEXT_DUE", "plugin_sends_due"),
         (plugin_sends::STATEMENTS, "PROMOTE", "plugin_sends_waiting"),
         (plugin_sends::STATEMENTS, "ABANDONED", "plugin_sends_by_plugin"),
+        (retention::rows::STATEMENTS, "EVENTS", "events_by_age"),
+        (retention::rows::STATEMENTS, "DIGESTS", "events_by_age"),
+        (retention::rows::STATEMENTS, "ATTEMPTS", "attempts_by_age"),
+        (retention::rows::STATEMENTS, "SENDS", "sends_by_age"),
+        (retention::rows::STATEMENTS, "PLUGIN_SENDS", "plugin_sends_by_age"),
     ] {
         let steps = plan(&at, room, name).await;
         assert!(steps.iter().any(|step| step.contains(index)), "{name}: {steps:#?}");
