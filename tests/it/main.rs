@@ -19,6 +19,7 @@ mod linking;
 mod plugin;
 mod product;
 mod receiving;
+mod retention;
 mod sending;
 mod simulator;
 mod store;
