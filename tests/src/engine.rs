@@ -23,7 +23,8 @@ pub enum Engine {
 impl Engine {
     /// The engine of this run.
     pub fn of_run() -> Result<Self> {
-        variable("WAGATE_TEST_ENGINE")?.map_or(Ok(Self::Sqlite), |name| name.parse().context("WAGATE_TEST_ENGINE"))
+        variable("WAGATE_TEST_ENGINE")?
+            .map_or(Ok(Self::Sqlite), |name| name.parse::<Self>().context("WAGATE_TEST_ENGINE"))
     }
 
     /// The engines that are servers; none when they are left out on purpose.

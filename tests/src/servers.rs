@@ -123,8 +123,8 @@ impl Server {
             command
         };
         if geteuid().is_root() {
-            for path in fs::read_dir(self.folder())?.map(|entry| entry.map(|entry| entry.path())) {
-                chown(path?, Some(NOBODY), Some(NOBODY))?;
+            for entry in fs::read_dir(self.folder())? {
+                chown(entry?.path(), Some(NOBODY), Some(NOBODY))?;
             }
             chown(self.folder(), Some(NOBODY), Some(NOBODY))?;
         }
