@@ -353,10 +353,10 @@ async fn writers_that_wait_for_each_other_both_write_and_neither_twice() {
             at.store.settings().set(row, "").await.unwrap();
         }
         for round in 1..=3 {
-            let meet = Arc::new(Barrier::new(2));
+            let (meet, settings) = (Arc::new(Barrier::new(2)), at.store.settings());
             let (here, beside, there) = tokio::join!(
                 cross(&at.store, "a", "b", Arc::clone(&meet)),
-                at.store.settings().set("beside", "kept"),
+                settings.set("beside", "kept"),
                 cross(&other, "b", "a", meet),
             );
             assert!(here.is_ok() && beside.is_ok() && there.is_ok(), "{engine:?}: {here:?} {beside:?} {there:?}");
