@@ -12,6 +12,7 @@ use wagate::config::Config;
 use wagate_simulator::Network;
 
 use crate::api::{Api, PASSWORD};
+use crate::compiled;
 use crate::process::demo_binary;
 
 /// A running gateway and its administrator. Stop it; dropping it without is for tests that failed anyway.
@@ -43,6 +44,7 @@ impl Gateway {
     async fn start_on(dir: Arc<TempDir>, network: &Network, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let mut config = config(dir.path(), network)?;
         change(&mut config);
+        compiled::lend(dir.path())?;
         let app = App::start(config, Mode::Product).await?;
         let api = Api::login(&format!("http://{}", app.addr()), "admin", PASSWORD).await?;
         Ok(Self { app, api, dir, network: network.clone() })
@@ -67,12 +69,14 @@ impl Gateway {
     pub async fn rest(self) -> Resting {
         let Self { app, dir, network, .. } = self;
         app.stop().await;
+        compiled::keep(dir.path());
         Resting { dir, network }
     }
 
     /// Stops in good order.
     pub async fn stop(self) {
         self.app.stop().await;
+        compiled::keep(self.dir.path());
     }
 }
 
@@ -110,7 +114,6 @@ pub fn config(dir: &Path, network: &Network) -> Result<Config> {
     config.whatsapp.url = network.ws_url().parse()?;
     config.whatsapp.version = Some((2, 3000, 1_000_000_000));
     config.auth.admin_password = Some(SecretString::from(PASSWORD));
-    config.plugin.compiler = Some(demo_binary()?);
     config.webhook.allow = vec!["127.0.0.0/8".to_owned()];
     config.plugin.compiler = Some(demo_binary()?);
     ensure!(config.http.port == 0, "a test gateway must take whatever port is free");

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::process::{Child, Command};
 
 use crate::api::{Api, PASSWORD};
+use crate::compiled;
 
 /// How to run it.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ impl Setup {
 
     /// Starts it and waits until it answers.
     pub async fn start(&self) -> Result<Process> {
+        compiled::keep(&self.data);
+        compiled::lend(&self.data)?;
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("log"))?;
         let child = Command::new(&self.binary)
             .arg("serve")
@@ -91,7 +94,7 @@ impl Process {
 
     async fn wait_ready(&mut self) -> Result<()> {
         let http = crate::api::http_client()?;
-        for _ in 0..1200 {
+        for _ in 0..2400 {
             if let Some(status) = self.ended()? {
                 bail!("the gateway ended at once with {status}");
             }
