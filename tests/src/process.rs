@@ -12,10 +12,11 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{Api, PASSWORD, http_client};
+use crate::compiled;
 use crate::database::Database;
 
 /// How long a start may take, and how long a change of health.
-const STARTING: Duration = Duration::from_secs(30);
+const STARTING: Duration = Duration::from_mins(1);
 
 /// How to run it.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ impl Setup {
 
     /// Starts it and waits for nothing.
     pub fn launch(&self) -> Result<Process> {
+        compiled::keep(&self.data);
+        compiled::lend(&self.data)?;
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("log"))?;
         let child = Command::new(&self.binary)
             .arg("serve")
