@@ -238,13 +238,12 @@ impl Keeper {
     /// Whether the epoch is still ours. Takes the lock again when its connection is gone; one that fails or does not
     /// answer is let go.
     async fn look(&self, held: &mut Option<Tx>) -> sqlx::Result<bool> {
-        let (mut tx, locked) = match held.take() {
-            Some(tx) => (tx, true),
-            None => {
-                let mut tx = self.server.connect().await?;
-                let locked = lock(&mut tx, self.election).await?;
-                (tx, locked)
-            }
+        let (mut tx, locked) = if let Some(tx) = held.take() {
+            (tx, true)
+        } else {
+            let mut tx = self.server.connect().await?;
+            let locked = lock(&mut tx, self.election).await?;
+            (tx, locked)
         };
         let found: Option<i64> = on!(&mut tx, |db, q| { sqlx::query_scalar(q(EPOCH)).fetch_optional(db).await? });
         // Whoever else holds the lock is about to raise the epoch.
