@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -52,17 +52,17 @@ pub(super) async fn run(config: Config) -> Result<()> {
         PATIENCE.as_secs()
     ));
     tokio::select! {
-        done = tokio::time::timeout(PATIENCE, app.stop()) => {
-            done.ok().context("some work did not end in time and was abandoned; what was stored goes on at the next start")?;
-            say::aside("Stopped.");
-        }
+        done = tokio::time::timeout(PATIENCE, app.stop()) => match (done, &lost) {
+            (Ok(()), _) => say::aside("Stopped."),
+            (Err(_elapsed), Some(_)) => say::aside("Some work did not end in time and was abandoned."),
+            (Err(_elapsed), None) => {
+                bail!("some work did not end in time and was abandoned; what was stored goes on at the next start")
+            }
+        },
         () = stop.asked() => say::aside("Ended."),
     }
-    match lost {
-        None => Ok(()),
-        // Not a success: whoever looks after the process starts it again, and it stands by.
-        Some(lost) => Err(lost.into()),
-    }
+    // Not a success: whoever looks after the process starts it again, and then it stands by.
+    lost.map_or(Ok(()), |lost| Err(lost.into()))
 }
 
 /// First start: the way in, said once.

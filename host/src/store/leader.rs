@@ -57,7 +57,7 @@ statements! {
 /// A store's part in the election: it stands by until it leads, and leads until it is closed or superseded.
 pub(in crate::store) struct Leader {
     /// The server and how it elects; `None` where the database lets one process in.
-    candidate: Option<(Source, Election)>,
+    candidate: Option<(Arc<Source>, Election)>,
     fence: Arc<Fence>,
     /// What keeps the lock, once there is one.
     keeping: Mutex<Option<JoinHandle<()>>>,
@@ -71,7 +71,7 @@ impl Leader {
     pub(in crate::store) fn new(source: &Source) -> Self {
         let resign = CancellationToken::new();
         Self {
-            candidate: source.candidate(),
+            candidate: source.candidate().map(|(server, election)| (Arc::new(server), election)),
             fence: Arc::default(),
             keeping: Mutex::default(),
             _last: resign.clone().drop_guard(),
@@ -95,7 +95,7 @@ impl Leader {
         let (tx, epoch) = within(Some(PATIENCE), elect(server, *election)).await?.ok_or(StoreError::Standby)?;
         self.fence.close(epoch, *election);
         let keeper = Keeper {
-            server: server.clone(),
+            server: Arc::clone(server),
             election: *election,
             epoch,
             fence: Arc::clone(&self.fence),
@@ -195,7 +195,7 @@ async fn lock(tx: &mut Tx, election: Election) -> sqlx::Result<bool> {
 
 /// Keeps the lock of a store that leads.
 struct Keeper {
-    server: Source,
+    server: Arc<Source>,
     election: Election,
     epoch: i64,
     fence: Arc<Fence>,
