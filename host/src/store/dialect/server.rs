@@ -11,8 +11,8 @@ use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Database};
 
 use crate::config::ServerConfig;
-use crate::store::{StoreError, dialect};
 use crate::store::sql::{Sql, sql};
+use crate::store::{StoreError, dialect};
 
 /// Sent as one text, which is one way there and back.
 pub(super) const BEGIN: Sql = sql!("BEGIN; SAVEPOINT job");
