@@ -96,10 +96,6 @@ impl Fixture {
     pub(in crate::store) async fn open_again(&self) -> Result<Store, StoreError> {
         open(&self.config, &self.clock, &self.tasks).await
     }
-
-    pub(in crate::store) fn path(&self) -> PathBuf {
-        self.directory.path().join("wagate.db")
-    }
 }
 
 async fn open(config: &DatabaseConfig, clock: &Clock, tasks: &Tasks) -> Result<Store, StoreError> {
