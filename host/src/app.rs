@@ -101,7 +101,7 @@ impl App {
             return Err(StartError::OpenDemo(listen));
         }
         let (tasks, storing) = (Tasks::new(), Tasks::new());
-        let vault = Vault::open(&config.vault)?;
+        let vault = Vault::open(&config.vault).await?;
         let store = Store::open(&config.database, vault, clock.clone(), &storing).await?;
         let egress = Egress::new(&config.webhook, mode == Mode::Demo)?;
         let webhooks = Webhooks::start(store.clone(), egress.clone(), clock.clone(), config.webhook, &tasks);

@@ -30,7 +30,7 @@ pub mod vault;
 mod writer;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
@@ -52,6 +52,7 @@ struct Parts {
     readers: Pool,
     writer: Writer,
     vault: Vault,
+    rotation: Mutex<vault::rotation::Progress>,
     clock: Clock,
 }
 
@@ -105,6 +106,20 @@ pub enum StoreError {
     /// A sealed value could not be opened.
     #[error("a sealed value could not be opened: {0}; is the master key the one it was sealed with?")]
     Sealed(&'static str),
+    /// The database holds what is sealed under a key that is not there.
+    #[error(
+        "the database is sealed under the master key {needed}, and there is only {found}; put {needed} back where it \
+         was: the key file, MASTER_KEY, or the old keys (MASTER_KEYS_OLD, master.key.old)"
+    )]
+    KeyLost {
+        /// The key's id.
+        needed: vault::KeyId,
+        /// The keys that are there, each with where it was found.
+        found: String,
+    },
+    /// The master key could not be kept.
+    #[error(transparent)]
+    Vault(#[from] vault::VaultError),
     /// The write could not be committed; nothing of it is kept. Other writes of the same moment share the cause.
     #[error("the database could not commit: {0}")]
     Commit(#[source] Arc<sqlx::Error>),
@@ -155,8 +170,9 @@ impl Store {
     pub async fn open(config: &DatabaseConfig, vault: Vault, clock: Clock, tasks: &Tasks) -> Result<Self, StoreError> {
         let opened = dialect::open(config).await?;
         let writer = Writer::start(opened.source, opened.tx, tasks)?;
-        let store = Self(Arc::new(Parts { readers: opened.readers, writer, vault, clock }));
-        if let Err(error) = store.settings().check_key().await {
+        let rotation = Mutex::default();
+        let store = Self(Arc::new(Parts { readers: opened.readers, writer, vault, rotation, clock }));
+        if let Err(error) = vault::checks::admit(&store).await {
             store.close().await;
             return Err(error);
         }
@@ -251,6 +267,11 @@ impl Store {
     /// Small values of the gateway itself, such as the web client version last fetched.
     pub fn settings(&self) -> settings::Settings<'_> {
         settings::Settings(self)
+    }
+
+    /// How secrets are sealed, and sealing them anew under another master key.
+    pub fn sealing(&self) -> vault::rotation::Sealing<'_> {
+        vault::rotation::Sealing(self)
     }
 
     /// A session's WhatsApp keys.

@@ -21,6 +21,7 @@ use crate::plugin::Refusal;
 use crate::plugin::catalog::CatalogError;
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::store::vault::rotation::RotationError;
 
 /// An error on its way to the caller.
 #[derive(Debug)]
@@ -213,6 +214,20 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<RotationError> for ApiError {
+    fn from(error: RotationError) -> Self {
+        let message = error.to_string();
+        match error {
+            RotationError::UnderWay => Self::conflict("rotation_under_way", message),
+            RotationError::Vault(_) | RotationError::Store(StoreError::KeyLost { .. }) => {
+                Self::conflict("master_key_unusable", message)
+            }
+            RotationError::Store(error) => error.into(),
+            RotationError::Stopped | RotationError::Unreadable(_) | RotationError::Left(_) => Self::logged(&error),
+        }
+    }
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let (code, message) = (refusal.code(), refusal.to_string());
@@ -257,7 +272,8 @@ mod tests {
 
     #[test]
     fn statuses_hold() {
-        let table: [(ApiError, u16, &str); 14] = [
+        let table: [(ApiError, u16, &str); 15] = [
+            (RotationError::UnderWay.into(), 409, "rotation_under_way"),
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),
             (SessionError::AlreadyLinked.into(), 409, "already_linked"),

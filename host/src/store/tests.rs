@@ -103,7 +103,7 @@ impl Fixture {
 
 async fn open(config: &DatabaseConfig, clock: &Clock, tasks: &Tasks) -> Result<Store, StoreError> {
     let master_key = SecretString::from("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
-    let vault = Vault::open(&VaultConfig { master_key: Some(master_key), key_file: PathBuf::new() }).unwrap();
+    let vault = Vault::open(&VaultConfig::given(master_key)).await.unwrap();
     Store::open(config, vault, clock.clone(), tasks).await
 }
 
@@ -159,6 +159,8 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         settings::STATEMENTS,
         STATEMENTS,
         users::STATEMENTS,
+        vault::checks::STATEMENTS,
+        vault::sealed::STATEMENTS,
     ]
     .concat()
 }
@@ -187,10 +189,10 @@ every_engine! {
 
     async fn a_wrong_master_key_is_refused_and_lets_the_database_go(at) {
         at.store.close().await;
-        let master_key = Some(SecretString::from("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="));
-        let other = Vault::open(&VaultConfig { master_key, key_file: PathBuf::new() }).unwrap();
+        let master_key = SecretString::from("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
+        let other = Vault::open(&VaultConfig::given(master_key)).await.unwrap();
         let refused = Store::open(&at.config, other, at.clock.clone(), &at.tasks).await;
-        assert!(matches!(refused, Err(StoreError::Sealed(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::KeyLost { .. })), "{refused:?}");
         at.open_again().await.unwrap().close().await;
     }
 

@@ -1,0 +1,127 @@
+//! The check values that tie a database to the master keys it needs.
+//!
+//! A check value is a sealed value nobody needs, among the settings, one for each key that anything is sealed under. At a
+//! start all of them must open: a key that is lost is noticed before the gateway reads or writes anything else. The
+//! first stands under a name of its own, so that of two gateways that meet on a new database one is told so.
+//!
+//! Invariant: a key seals nothing before its check value is committed, and nothing is left under a key whose check value
+//! goes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sqlx::error::DatabaseError;
+
+use super::{Address, KeyId, Keyring, Vault};
+use crate::store::pool::on;
+use crate::store::sql::statements;
+use crate::store::{Store, StoreError};
+
+statements! {
+    ALL = "SELECT name, value FROM settings WHERE name LIKE 'vault.canary%'";
+    ADD = "INSERT INTO settings (name, value) VALUES ($1, $2)";
+    SET_FIRST = "UPDATE settings SET value = $1 WHERE name = 'vault.canary'";
+    DROP_OTHERS = "DELETE FROM settings WHERE name LIKE 'vault.canary.%'";
+}
+
+/// The name of the first check value; that of another has the key's id behind it.
+const FIRST: &str = "vault.canary";
+
+/// What the database's check values say of a keyring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The database is new.
+    New,
+    /// All of them open, and one stands for the key that seals.
+    Known,
+    /// All of them open, and the key that seals has sealed nothing yet.
+    Unknown,
+}
+
+/// Makes sure that the vault's keys open whatever the database holds, and that the database knows the one that seals.
+pub(in crate::store) async fn admit(store: &Store) -> Result<(), StoreError> {
+    let (vault, ring) = (store.vault(), store.vault().ring());
+    let verdict = judge(store, &ring).await?;
+    vault.keep_key()?;
+    match verdict {
+        Verdict::Known => Ok(()),
+        verdict => match add(store, &ring, verdict).await {
+            // Another gateway was here first. Its key must be ours.
+            Err(StoreError::Taken(_)) => judge(store, &ring).await.map(|_| ()),
+            done => done,
+        },
+    }
+}
+
+/// Lets the vault go over to these keys, if they open whatever the database holds.
+pub(super) async fn change(store: &Store, vault: &Vault, ring: Keyring) -> Result<(), StoreError> {
+    match judge(store, &ring).await? {
+        Verdict::Known => {}
+        verdict => match add(store, &ring, verdict).await {
+            // Another gateway went over to the same key.
+            Ok(()) | Err(StoreError::Taken(_)) => {}
+            Err(error) => return Err(error),
+        },
+    }
+    vault.change(ring);
+    Ok(())
+}
+
+/// Leaves one check value, that of the key that seals: nothing is sealed under another any more.
+pub(super) async fn settle(store: &Store, ring: &Keyring) -> Result<(), StoreError> {
+    let value = sealed(ring, FIRST);
+    let work = store.write(move |tx| {
+        Box::pin(async move {
+            on!(tx, |db, q| {
+                sqlx::query(q(SET_FIRST)).bind(value).execute(&mut *db).await?;
+                sqlx::query(q(DROP_OTHERS)).execute(db).await?;
+            });
+            Ok(())
+        })
+    });
+    work.await
+}
+
+async fn judge(store: &Store, ring: &Keyring) -> Result<Verdict, StoreError> {
+    let values: Vec<(String, String)> = on!(store.readers(), |db, q| { sqlx::query_as(q(ALL)).fetch_all(db).await? });
+    let mut verdict = if values.is_empty() { Verdict::New } else { Verdict::Unknown };
+    for (name, value) in values {
+        let value = STANDARD.decode(value).unwrap_or_default();
+        let Some(key) = KeyId::of_sealed(&value) else {
+            return Err(StoreError::Sealed("the database's check value"));
+        };
+        if !ring.ids().contains(&key) {
+            return Err(StoreError::KeyLost { needed: key, found: ring.described() });
+        }
+        if ring.unseal(address(&name), &value).is_none() {
+            return Err(StoreError::Sealed("the database's check value"));
+        }
+        if key == ring.current() {
+            verdict = Verdict::Known;
+        }
+    }
+    Ok(verdict)
+}
+
+/// Adds the check value of the key that seals; [`StoreError::Taken`] when somebody else did.
+async fn add(store: &Store, ring: &Keyring, verdict: Verdict) -> Result<(), StoreError> {
+    let name = match verdict {
+        Verdict::New => FIRST.to_owned(),
+        Verdict::Known | Verdict::Unknown => format!("{FIRST}.{}", ring.current()),
+    };
+    let value = sealed(ring, &name);
+    let work = store.write(move |tx| {
+        Box::pin(async move {
+            let added = on!(tx, |db, q| { sqlx::query(q(ADD)).bind(name).bind(value).execute(db).await.map(|_| ()) });
+            added.map_err(|error| StoreError::taken(error, DatabaseError::is_unique_violation, "the check value"))
+        })
+    });
+    work.await
+}
+
+fn sealed(ring: &Keyring, name: &str) -> String {
+    STANDARD.encode(ring.seal(address(name), name.as_bytes()))
+}
+
+fn address(name: &str) -> Address<'_> {
+    Address { table: "settings", column: "value", owner: "", row: name.as_bytes() }
+}
