@@ -96,6 +96,11 @@ impl Fixture {
         open(&self.config, &self.clock, &self.tasks).await
     }
 
+    /// The same under other master keys.
+    pub(in crate::store) async fn open_under(&self, vault: Vault) -> Result<Store, StoreError> {
+        Store::open(&self.config, vault, self.clock.clone(), &self.tasks).await
+    }
+
     pub(in crate::store) fn path(&self) -> PathBuf {
         self.directory.path().join("wagate.db")
     }
@@ -191,7 +196,7 @@ every_engine! {
         at.store.close().await;
         let master_key = SecretString::from("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
         let other = Vault::open(&VaultConfig::given(master_key)).await.unwrap();
-        let refused = Store::open(&at.config, other, at.clock.clone(), &at.tasks).await;
+        let refused = at.open_under(other).await;
         assert!(matches!(refused, Err(StoreError::KeyLost { .. })), "{refused:?}");
         at.open_again().await.unwrap().close().await;
     }
@@ -224,7 +229,7 @@ fn migrations_have_the_same_names_on_every_engine() {
 }
 
 /// Table, column, kind of value, whether it may be null: of every table of ours.
-async fn columns(at: &Fixture) -> BTreeSet<(String, String, &'static str, bool)> {
+pub(in crate::store) async fn columns(at: &Fixture) -> BTreeSet<(String, String, &'static str, bool)> {
     let sqlite = "SELECT m.name, c.name, c.type, CASE WHEN c.\"notnull\" OR c.pk > 0 THEN 'NO' ELSE 'YES' END
         FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'";
     let postgres = "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT),

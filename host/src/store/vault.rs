@@ -63,6 +63,7 @@ impl Vault {
 
     /// Seals a value.
     pub fn seal(&self, at: Address<'_>, value: &[u8]) -> Vec<u8> {
+        debug_assert!(sealed::is_listed(at.table, at.column), "{}.{} is no column of sealed.rs", at.table, at.column);
         self.ring().seal(at, value)
     }
 

@@ -320,4 +320,4 @@ async fn slice(
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::store::vault) mod tests;

@@ -189,6 +189,11 @@ pub static COLUMNS: [Column; 5] = [
     },
 ];
 
+/// Whether a column is one of them.
+pub(super) fn is_listed(table: &str, column: &str) -> bool {
+    COLUMNS.iter().any(|known| known.table == table && known.column == column)
+}
+
 /// A part of a row's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
