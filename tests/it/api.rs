@@ -127,7 +127,9 @@ impl Site {
             clock: clock.clone(),
             config: http,
         };
-        let address = Server::bind(parts, &tasks)?.addr();
+        let server = Server::bind(parts.config.clone(), &tasks)?;
+        server.open(parts, &tasks);
+        let address = server.addr();
         let base = format!("http://{address}");
         Ok(Self { base, address, http: client()?, clock, tasks, writer, store, sessions, first_password, dir })
     }

@@ -1,21 +1,20 @@
 //! Retention in the gateway as it runs: what is old and delivered is gone after a start, what waits is not.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tokio::time::{sleep, timeout};
 use wagate_tests::api::PATIENCE;
+use wagate_tests::raw::Raw;
 use wagate_tests::receiver::Reply;
 use wagate_tests::scene::Scene;
 
 const AGE: Duration = Duration::from_secs(1);
 
 /// The texts of the messages that are kept whole, oldest first.
-async fn kept(file: &Path) -> Result<Vec<String>> {
-    column(file, "SELECT payload FROM events WHERE digest_until IS NULL ORDER BY seq")
+async fn kept(raw: &Raw) -> Result<Vec<String>> {
+    raw.texts("SELECT payload FROM events WHERE digest_until IS NULL ORDER BY seq")
         .await?
         .iter()
         .map(|payload| {
@@ -25,16 +24,9 @@ async fn kept(file: &Path) -> Result<Vec<String>> {
         .collect()
 }
 
-async fn column(file: &Path, sql: &'static str) -> Result<Vec<String>> {
-    let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(file)).await?;
-    let rows = sqlx::query_scalar(sql).fetch_all(&pool).await?;
-    pool.close().await;
-    Ok(rows)
-}
-
-async fn wait_until_kept(file: &Path, texts: &[&str]) -> Result<()> {
+async fn wait_until_kept(raw: &Raw, texts: &[&str]) -> Result<()> {
     let waiting = async {
-        while kept(file).await? != texts {
+        while kept(raw).await? != texts {
             sleep(Duration::from_millis(50)).await;
         }
         anyhow::Ok(())
@@ -42,7 +34,7 @@ async fn wait_until_kept(file: &Path, texts: &[&str]) -> Result<()> {
     if let Ok(done) = timeout(PATIENCE, waiting).await {
         return done;
     }
-    let kept = kept(file).await?;
+    let kept = kept(raw).await?;
     anyhow::bail!("expected {texts:?}, kept are {kept:?}")
 }
 
@@ -54,13 +46,13 @@ async fn what_is_old_and_delivered_goes_and_what_waits_arrives() -> Result<()> {
     scene.mark("refused for now").await?;
     scene.acknowledged().await?;
     let interval = scene.interval().await;
-    assert_eq!(kept(&interval.gateway.database()).await?, ["delivered", "refused for now"]);
+    assert_eq!(kept(&interval.gateway.raw().await?).await?, ["delivered", "refused for now"]);
 
     sleep(AGE * 2).await;
     let scene = interval.resume_with(|config| config.retention.events = Some(AGE)).await?;
-    let database = scene.gateway.database();
+    let database = scene.gateway.raw().await?;
     wait_until_kept(&database, &["refused for now"]).await?;
-    assert_eq!(column(&database, "SELECT state FROM deliveries").await?, ["waiting"]);
+    assert_eq!(database.texts("SELECT state FROM deliveries").await?, ["waiting"]);
 
     let tried = scene.hook.count();
     scene.hook.otherwise(Reply::status(200));
@@ -78,7 +70,7 @@ async fn by_default_what_is_young_is_kept() -> Result<()> {
     scene.mark("delivered").await?;
     let scene = scene.interval().await.resume().await?;
     scene.mark("after a start").await?;
-    assert_eq!(kept(&scene.gateway.database()).await?, ["delivered", "after a start"]);
+    assert_eq!(kept(&scene.gateway.raw().await?).await?, ["delivered", "after a start"]);
     scene.end().await;
     Ok(())
 }

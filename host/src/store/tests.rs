@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::future::join_all;
 use secrecy::SecretString;
+use sqlx::migrate::MigrateError;
 use sqlx::{ConnectOptions, Executor, SqlSafeStr};
 use tempfile::TempDir;
 use tokio::sync::Barrier;
@@ -152,6 +153,7 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         events::held::STATEMENTS,
         events::routing::STATEMENTS,
         &keys::statements(),
+        leader::STATEMENTS,
         plugin_sends::STATEMENTS,
         plugins::STATEMENTS,
         plugins::bindings::STATEMENTS,
@@ -165,6 +167,7 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         STATEMENTS,
         users::STATEMENTS,
         vault::checks::STATEMENTS,
+        vault::rotation::tests::STATEMENTS,
         vault::sealed::STATEMENTS,
     ]
     .concat()
@@ -324,7 +327,7 @@ async fn a_server_that_is_not_there_is_told_with_cause_and_fix() {
         sources.set("whatsapp.url", "ws://127.0.0.1:9/ws/chat");
         let config = Config::load(&sources).unwrap().database;
         let refused = open(&config, &Clock::System, &Tasks::new()).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Unusable { .. }), "{refused:?}");
+        assert!(matches!(refused, StoreError::Unreachable { .. }) && refused.is_passing(), "{refused:?}");
         let told = refused.to_string();
         assert!(told.contains("127.0.0.1:1") && told.contains("refused") && told.contains(fix), "{told}");
     }
@@ -360,10 +363,10 @@ async fn writers_that_wait_for_each_other_both_write_and_neither_twice() {
             at.store.settings().set(row, "").await.unwrap();
         }
         for round in 1..=3 {
-            let meet = Arc::new(Barrier::new(2));
+            let (meet, settings) = (Arc::new(Barrier::new(2)), at.store.settings());
             let (here, beside, there) = tokio::join!(
                 cross(&at.store, "a", "b", Arc::clone(&meet)),
-                at.store.settings().set("beside", "kept"),
+                settings.set("beside", "kept"),
                 cross(&other, "b", "a", meet),
             );
             assert!(here.is_ok() && beside.is_ok() && there.is_ok(), "{engine:?}: {here:?} {beside:?} {there:?}");
@@ -380,6 +383,24 @@ fn tells_a_busy_database_from_a_broken_one() {
     assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_busy());
     assert!(!StoreError::from(sqlx::Error::RowNotFound).is_busy());
     assert!(!StoreError::Closed.is_busy());
+}
+
+#[test]
+fn tells_what_passes_from_what_somebody_must_mend() {
+    let said = |kind| StoreError::from(sqlx::Error::Io(std::io::Error::from(kind)));
+    assert!(StoreError::Standby.is_passing() && said(std::io::ErrorKind::ConnectionRefused).is_passing());
+    let interrupted = MigrateError::Execute(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+    assert!(StoreError::from(sqlx::Error::from(interrupted)).is_passing());
+    for lasting in [
+        said(std::io::ErrorKind::PermissionDenied),
+        sqlx::Error::from(MigrateError::VersionMismatch(1)).into(),
+        StoreError::Newer { found: 9, known: 8 },
+        StoreError::Sealed("x"),
+        StoreError::Superseded,
+        StoreError::Closed,
+    ] {
+        assert!(!lasting.is_passing(), "{lasting:?}");
+    }
 }
 
 /// What the engine means to do for a statement, one line a step.

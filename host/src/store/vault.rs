@@ -87,8 +87,8 @@ impl Vault {
     }
 
     /// Seals and opens with these from now on.
-    fn change(&self, ring: Keyring) {
-        *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+    fn change(&self, ring: Arc<Keyring>) {
+        *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
     }
 
     /// Writes a key that was made into its file. Before anything is sealed under it: losing it would lose everything.

@@ -11,8 +11,8 @@ use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Database};
 
 use crate::config::ServerConfig;
-use crate::store::StoreError;
 use crate::store::sql::{Sql, sql};
+use crate::store::{StoreError, dialect};
 
 /// Sent as one text, which is one way there and back.
 pub(super) const BEGIN: Sql = sql!("BEGIN; SAVEPOINT job");
@@ -48,7 +48,7 @@ pub(super) async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> s
 /// The readers' pool, without its server. A connection that broke while it was idle is replaced before it is used.
 pub(super) fn readers<DB: Database>() -> PoolOptions<DB> {
     let options = PoolOptions::new().max_connections(READERS).acquire_timeout(ACQUIRE).test_before_acquire(false);
-    options.before_acquire(|connection, idle| {
+    options.before_acquire(|connection: &mut DB::Connection, idle| {
         Box::pin(async move {
             if idle.idle_for > FRESH {
                 connection.ping().await?;
@@ -56,6 +56,12 @@ pub(super) fn readers<DB: Database>() -> PoolOptions<DB> {
             Ok(true)
         })
     })
+}
+
+/// Whether what the system said may pass. What it says about files and certificates is for somebody to mend.
+pub(super) fn is_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, PermissionDenied};
+    !matches!(error.kind(), InvalidData | InvalidInput | PermissionDenied)
 }
 
 /// Why a server cannot be used, and what to do about it. `fix` answers for the errors the engine itself reports.
@@ -71,7 +77,13 @@ pub(super) fn unusable(
         sqlx::Error::Database(error) => error.code().and_then(|code| fix(&code)),
         _ => None,
     };
-    refused(engine, server, error.to_string(), told.unwrap_or("the server's log may say more"))
+    let (reason, fix) = (error.to_string(), told.unwrap_or("the server's log may say more"));
+    // A socket is made by its server. Any other file that is missing is one of authorities.
+    let lacks_file = matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::NotFound);
+    if dialect::is_away(error) && (server.is_local_socket() || !lacks_file) {
+        return StoreError::Unreachable { database: format!("{engine}, {server}"), reason, fix };
+    }
+    refused(engine, server, reason, fix)
 }
 
 /// A server that is there but must not be used as it is.

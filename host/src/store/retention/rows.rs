@@ -94,7 +94,7 @@ pub(super) enum Kind {
 }
 
 /// An old row, and whether something unfinished still needs it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Row {
     key: Key,
     /// Its age is counted from here.
@@ -104,7 +104,7 @@ pub(super) struct Row {
     pub(super) held: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Key {
     Event(EventId),
     Digest(EventId),

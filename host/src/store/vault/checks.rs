@@ -7,6 +7,8 @@
 //! Invariant: a key seals nothing before its check value is committed, and nothing is left under a key whose check value
 //! goes.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sqlx::error::DatabaseError;
@@ -37,11 +39,22 @@ enum Verdict {
     Unknown,
 }
 
+/// What was found when they all open.
+struct Judged {
+    verdict: Verdict,
+    /// Keys that something may be sealed under besides the one that seals.
+    others: Vec<KeyId>,
+}
+
 /// Makes sure that the vault's keys open whatever the database holds, and that the database knows the one that seals.
 pub(in crate::store) async fn admit(store: &Store) -> Result<(), StoreError> {
     let (vault, ring) = (store.vault(), store.vault().ring());
-    let verdict = judge(store, &ring).await?;
+    let Judged { verdict, others } = judge(store, &ring).await?;
     vault.keep_key()?;
+    if !others.is_empty() {
+        let old = others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::info!(old, current = %ring.current(), "secrets lie under older master keys; run: wagate vault rotate");
+    }
     match verdict {
         Verdict::Known => Ok(()),
         verdict => match add(store, &ring, verdict).await {
@@ -52,9 +65,18 @@ pub(in crate::store) async fn admit(store: &Store) -> Result<(), StoreError> {
     }
 }
 
+/// The same when the store was open already: the keys are taken up anew where those at hand no longer do.
+pub(in crate::store) async fn admit_again(store: &Store) -> Result<(), StoreError> {
+    let vault = store.vault();
+    match change(store, vault, vault.ring()).await {
+        Err(StoreError::KeyLost { .. }) => change(store, vault, Arc::new(vault.look_again().await?)).await,
+        done => done,
+    }
+}
+
 /// Lets the vault go over to these keys, if they open whatever the database holds.
-pub(super) async fn change(store: &Store, vault: &Vault, ring: Keyring) -> Result<(), StoreError> {
-    match judge(store, &ring).await? {
+pub(super) async fn change(store: &Store, vault: &Vault, ring: Arc<Keyring>) -> Result<(), StoreError> {
+    match judge(store, &ring).await?.verdict {
         Verdict::Known => {}
         verdict => match add(store, &ring, verdict).await {
             // Another gateway went over to the same key.
@@ -81,9 +103,10 @@ pub(super) async fn settle(store: &Store, ring: &Keyring) -> Result<(), StoreErr
     work.await
 }
 
-async fn judge(store: &Store, ring: &Keyring) -> Result<Verdict, StoreError> {
+async fn judge(store: &Store, ring: &Keyring) -> Result<Judged, StoreError> {
     let values: Vec<(String, String)> = on!(store.readers(), |db, q| { sqlx::query_as(q(ALL)).fetch_all(db).await? });
     let mut verdict = if values.is_empty() { Verdict::New } else { Verdict::Unknown };
+    let mut others = Vec::new();
     for (name, value) in values {
         let value = STANDARD.decode(value).unwrap_or_default();
         let Some(key) = KeyId::of_sealed(&value) else {
@@ -97,9 +120,11 @@ async fn judge(store: &Store, ring: &Keyring) -> Result<Verdict, StoreError> {
         }
         if key == ring.current() {
             verdict = Verdict::Known;
+        } else {
+            others.push(key);
         }
     }
-    Ok(verdict)
+    Ok(Judged { verdict, others })
 }
 
 /// Adds the check value of the key that seals; [`StoreError::Taken`] when somebody else did.

@@ -9,7 +9,7 @@
 //!
 //! Invariant: a value is under a key that is in use at every moment, and a key the database needs is never let go.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -163,7 +163,7 @@ impl Sealing<'_> {
     async fn take_keys_up(self) -> Result<(), RotationError> {
         let vault = self.0.vault();
         let ring = vault.look_again().await?;
-        Ok(checks::change(self.0, vault, ring).await?)
+        Ok(checks::change(self.0, vault, Arc::new(ring)).await?)
     }
 }
 
@@ -320,4 +320,4 @@ async fn slice(
 }
 
 #[cfg(test)]
-pub(in crate::store::vault) mod tests;
+pub(in crate::store) mod tests;

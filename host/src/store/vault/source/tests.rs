@@ -1,5 +1,7 @@
 use std::fs::Permissions;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -52,8 +54,7 @@ async fn makes_the_key_file_once_for_its_owner_only_and_not_before_it_is_taken()
 
 #[tokio::test]
 async fn refuses_a_key_that_is_not_32_bytes_of_base64() {
-    use base64::Engine as _;
-    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let encode = |bytes: &[u8]| STANDARD.encode(bytes);
     for bad in ["", "geheim", "AAAA", &encode(&[0; 31]), &encode(&[0; 33])] {
         let told = refusal(&VaultConfig::given(SecretString::from(bad.to_owned()))).await;
         assert_eq!(told, "the master key in MASTER_KEY is not 32 bytes of base64", "{bad}");
@@ -104,7 +105,6 @@ async fn asks_a_program() {
     let script = directory.path().join("script");
     let words = vec!["sh".to_owned(), script.display().to_string()];
     let config = VaultConfig { key_command: Some(words), ..config };
-    use secrecy::ExposeSecret as _;
     std::fs::write(&script, format!("echo {}", key(1).expose_secret())).unwrap();
     let sealed = Vault::open(&config).await.unwrap().seal(AT, b"kept");
     let same = Vault::open(&VaultConfig::given(key(1))).await.unwrap();
@@ -138,7 +138,6 @@ async fn another_key_takes_the_place_of_the_one_in_the_file_which_goes_on_openin
 
 #[tokio::test]
 async fn an_old_list_that_ends_without_a_line_end_loses_no_key() {
-    use secrecy::ExposeSecret as _;
     let (_directory, config) = lived_in().await;
     std::fs::write(&config.old_keys_file, key(1).expose_secret()).unwrap();
     chmod(&config.old_keys_file, 0o600);
