@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde::Deserialize;
 use tokio::time::sleep;
@@ -135,6 +135,9 @@ async fn by_gateway(gateway: &Gateway) -> Result<()> {
 async fn by_database(opened: &Opened, rotate: bool) -> Result<Known> {
     let sealing = opened.store.sealing();
     if rotate {
+        // A gateway that is active elsewhere would go on sealing under the old key.
+        let leads = opened.store.lead(&opened.tasks).await;
+        leads.context("the secrets cannot be sealed anew from here; run this where the gateway runs")?;
         let mut work = pin!(sealing.rotate(&opened.tasks));
         loop {
             tokio::select! {

@@ -167,6 +167,7 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         STATEMENTS,
         users::STATEMENTS,
         vault::checks::STATEMENTS,
+        vault::checks::tests::STATEMENTS,
         vault::rotation::tests::STATEMENTS,
         vault::sealed::STATEMENTS,
     ]

@@ -150,3 +150,6 @@ fn sealed(ring: &Keyring, name: &str) -> String {
 fn address(name: &str) -> Address<'_> {
     Address { table: "settings", column: "value", owner: "", row: name.as_bytes() }
 }
+
+#[cfg(test)]
+pub(in crate::store) mod tests;
