@@ -7,6 +7,7 @@ mod requests;
 mod sessions;
 mod socket;
 mod users;
+mod vault;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
