@@ -130,7 +130,7 @@ pub enum StoreError {
     /// The database holds what is sealed under a key that is not there.
     #[error(
         "the database is sealed under the master key {needed}, and there is only {found}; put {needed} back where it \
-         was: the key file, MASTER_KEY, or the old keys (MASTER_KEYS_OLD, master.key.old)"
+         was: the key file, MASTER_KEY, MASTER_KEY_COMMAND, or the old keys (MASTER_KEYS_OLD, master.key.old)"
     )]
     KeyLost {
         /// The key's id.

@@ -3,10 +3,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::super::tests::{key, under};
-use super::super::{Vault, new_key};
+use super::super::new_key;
 use super::*;
 use crate::app::tasks::Tasks;
 use crate::config::VaultConfig;
+use crate::store::sql::{Sql, statements};
 use crate::store::tests::{Fixture, On, every_engine};
 
 statements! {
@@ -14,7 +15,7 @@ statements! {
     SPOIL = "UPDATE settings SET value = 'broken' WHERE name = 'vault.canary'";
 }
 
-async fn run(store: &Store, sql: crate::store::sql::Sql) {
+async fn run(store: &Store, sql: Sql) {
     store.write(move |tx| Box::pin(async move { Ok(tx.run(sql).await?) })).await.unwrap();
 }
 
