@@ -55,14 +55,7 @@ pub(in crate::store) async fn admit(store: &Store) -> Result<(), StoreError> {
         let old = others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         tracing::info!(old, current = %ring.current(), "secrets lie under older master keys; run: wagate vault rotate");
     }
-    match verdict {
-        Verdict::Known => Ok(()),
-        verdict => match add(store, &ring, verdict).await {
-            // Another gateway was here first. Its key must be ours.
-            Err(StoreError::Taken(_)) => judge(store, &ring).await.map(|_| ()),
-            done => done,
-        },
-    }
+    know(store, &ring, verdict).await
 }
 
 /// The same when the store was open already: the keys are taken up anew where those at hand no longer do.
@@ -76,15 +69,21 @@ pub(in crate::store) async fn admit_again(store: &Store) -> Result<(), StoreErro
 
 /// Lets the vault go over to these keys, if they open whatever the database holds.
 pub(super) async fn change(store: &Store, vault: &Vault, ring: Arc<Keyring>) -> Result<(), StoreError> {
-    match judge(store, &ring).await?.verdict {
-        Verdict::Known => {}
-        verdict => match add(store, &ring, verdict).await {
-            // Another gateway went over to the same key.
-            Ok(()) | Err(StoreError::Taken(_)) => {}
-            Err(error) => return Err(error),
-        },
-    }
+    let verdict = judge(store, &ring).await?.verdict;
+    know(store, &ring, verdict).await?;
     vault.change(ring);
+    Ok(())
+}
+
+/// Makes sure that the database knows the key that seals.
+async fn know(store: &Store, ring: &Keyring, mut verdict: Verdict) -> Result<(), StoreError> {
+    while verdict != Verdict::Known {
+        match add(store, ring, verdict).await {
+            // Another gateway was faster. What it sealed must open here, too.
+            Err(StoreError::Taken(_)) => verdict = judge(store, ring).await?.verdict,
+            done => return done,
+        }
+    }
     Ok(())
 }
 

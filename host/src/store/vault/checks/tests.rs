@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::super::tests::{key, under};
 use super::super::new_key;
+use super::super::tests::{key, under};
 use super::*;
 use crate::app::tasks::Tasks;
 use crate::config::VaultConfig;
