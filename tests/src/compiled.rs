@@ -4,6 +4,7 @@
 //! is kept beside the test programs and lent to others as their own cache would hold it: they check it as they check
 //! that, and what does not suit them they compile again.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -43,7 +44,8 @@ fn hand_over(from: &Path, to: &Path) -> Result<()> {
     for entry in entries {
         let code = entry?.path();
         let name = code.file_name().context("no name")?.to_string_lossy().into_owned();
-        let ours = name.ends_with(".cwasm") && components()?.iter().any(|sha256| name.starts_with(sha256));
+        let is_code = code.extension().is_some_and(|extension| extension == "cwasm");
+        let ours = is_code && components()?.iter().any(|sha256| name.starts_with(sha256));
         if ours && !to.join(&name).exists() {
             for file in [code.with_extension("sum"), code] {
                 copy(&file, to)?;
@@ -72,7 +74,9 @@ fn components() -> Result<&'static [String]> {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "wasm") {
             let digest = Sha256::digest(fs::read(path)?);
-            digests.push(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+            digests.push(
+                digest.iter().try_fold(String::new(), |mut text, byte| write!(text, "{byte:02x}").map(|()| text))?,
+            );
         }
     }
     Ok(COMPONENTS.get_or_init(|| digests))

@@ -227,7 +227,8 @@ fn an_address_stands_for_the_single_names() {
 
 #[test]
 fn refuses_a_database_that_is_told_wrong_or_twice() {
-    let table: &[(&[(&str, &str)], &[&str])] = &[
+    type Told<'t> = (&'t [(&'t str, &'t str)], &'t [&'t str]);
+    let table: &[Told<'_>] = &[
         (&[("DB_TYPE", "oracle")], &["DB_TYPE", "expected sqlite, postgres or mysql"]),
         (&[("DB_TYPE", "postgres"), ("DB_NAME", "x")], &["database.user", "postgres needs DB_USER", "DATABASE_URL"]),
         (&[("DB_TYPE", "mysql"), ("DB_USER", "x")], &["database.name", "mysql needs DB_NAME", "DATABASE_URL"]),

@@ -166,7 +166,7 @@ struct Superseded;
 
 /// Whether a transaction was not begun because another gateway leads.
 pub(in crate::store) fn is_superseded(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Superseded>()))
+    matches!(error, sqlx::Error::Io(error) if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Superseded>))
 }
 
 /// Takes the lock and raises the epoch; `None` when another holds the lock. One transaction, so that the epoch that is

@@ -1,7 +1,7 @@
 //! MySQL from release 8.0 on, and MariaDB from 10.6 on.
 //!
 //! Transactions are READ COMMITTED, text is utf8mb4 and compared byte for byte, the SQL mode is strict, tables are
-//! InnoDB. A job waits for a lock of another gateway for a few seconds and is then told that the database is busy.
+//! `InnoDB`. A job waits for a lock of another gateway for a few seconds and is then told that the database is busy.
 //!
 //! Each CREATE commits by itself here, so an interrupted migration is run again; see the note in the first one.
 

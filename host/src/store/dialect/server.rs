@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Database};
 
@@ -37,12 +38,16 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A connection that was idle for longer is asked whether it still stands.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Runs what makes a connection, as long as that may take.
-pub(super) async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    match tokio::time::timeout(CONNECT, work).await {
-        Ok(done) => done,
-        Err(_elapsed) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
-    }
+/// Runs what makes a connection, as long as that may take. It is a large future, and whoever waits for it need not be.
+pub(super) fn in_time<'w, T>(
+    work: impl Future<Output = sqlx::Result<T>> + Send + 'w,
+) -> BoxFuture<'w, sqlx::Result<T>> {
+    Box::pin(async {
+        match tokio::time::timeout(CONNECT, work).await {
+            Ok(done) => done,
+            Err(_elapsed) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
+        }
+    })
 }
 
 /// The readers' pool, without its server. A connection that broke while it was idle is replaced before it is used.
