@@ -1,6 +1,6 @@
 //! The gateway as one value: every long-lived part, built from the configuration, started and stopped in order.
 //!
-//! Start: vault → the HTTP address, where it says what it waits for → store, and the lead on it → egress → webhooks →
+//! Start: the HTTP address, where it says what it waits for → vault → store, and the lead on it → egress → webhooks →
 //! plugins → inbound (what was stored and not routed first) → WhatsApp → sessions → outbound and its queue → retention →
 //! auth → the HTTP routes → the sessions that were running. Stop: sessions leave WhatsApp, so nothing more arrives; then
 //! every task; the store last.
@@ -23,7 +23,6 @@ use crate::inbound::Inbound;
 use crate::model::Clock;
 use crate::plugin::PluginError;
 use crate::session::Sessions;
-use crate::store::vault::VaultError;
 use crate::store::{Store, StoreError};
 use crate::whatsapp::Receive;
 
@@ -56,10 +55,7 @@ pub struct App {
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No vault to seal secrets with.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// The database could not be opened.
+    /// The database could not be opened, or there is no master key that opens it.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The outgoing HTTP client could not be built.

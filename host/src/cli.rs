@@ -18,6 +18,7 @@ mod serve;
 mod session;
 mod settings;
 mod user;
+mod vault;
 
 use std::path::PathBuf;
 
@@ -58,6 +59,8 @@ enum Command {
     Session(door::Request<session::Command>),
     /// Look at plugins, try them, install and run them.
     Plugin(door::Request<plugin::Command>),
+    /// Look after the master keys that secrets in the database are sealed with.
+    Vault(door::Request<vault::Command>),
     /// Show the migrations and bring the database to the newest schema, which `serve` also does.
     Migrate,
     /// Write the API document or the example settings file.
@@ -79,6 +82,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::User(arguments) => user::run(arguments, &Config::load(&sources)?).await,
         Command::Session(arguments) => session::run(arguments, &Config::load(&sources)?).await,
         Command::Plugin(arguments) => plugin::run(arguments, &Config::load(&sources)?).await,
+        Command::Vault(arguments) => vault::run(arguments, &Config::load(&sources)?).await,
         Command::PluginCompiler(arguments) => plugin_compiler::run(&arguments),
         Command::Migrate => migrate::run(&Config::load(&sources)?).await,
         Command::Export(command) => {

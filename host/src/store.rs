@@ -32,7 +32,7 @@ pub mod vault;
 mod writer;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
@@ -57,6 +57,7 @@ struct Parts {
     writer: Writer,
     leader: Leader,
     vault: Vault,
+    rotation: Mutex<vault::rotation::Progress>,
     clock: Clock,
 }
 
@@ -126,6 +127,20 @@ pub enum StoreError {
     /// A sealed value could not be opened.
     #[error("a sealed value could not be opened: {0}; is the master key the one it was sealed with?")]
     Sealed(&'static str),
+    /// The database holds what is sealed under a key that is not there.
+    #[error(
+        "the database is sealed under the master key {needed}, and there is only {found}; put {needed} back where it \
+         was: the key file, MASTER_KEY, MASTER_KEY_COMMAND, or the old keys (MASTER_KEYS_OLD, master.key.old)"
+    )]
+    KeyLost {
+        /// The key's id.
+        needed: vault::KeyId,
+        /// The keys that are there, each with where it was found.
+        found: String,
+    },
+    /// The master key could not be kept.
+    #[error(transparent)]
+    Vault(#[from] vault::VaultError),
     /// The write could not be committed; nothing of it is kept. Other writes of the same moment share the cause.
     #[error("the database could not commit: {0}")]
     Commit(#[source] Arc<sqlx::Error>),
@@ -188,8 +203,9 @@ impl Store {
         let opened = dialect::open(config).await?;
         let leader = Leader::new(&opened.source);
         let writer = Writer::start(opened.source, opened.tx, leader.fence(), tasks)?;
-        let store = Self(Arc::new(Parts { readers: opened.readers, writer, leader, vault, clock }));
-        if let Err(error) = store.settings().check_key().await {
+        let rotation = Mutex::default();
+        let store = Self(Arc::new(Parts { readers: opened.readers, writer, leader, vault, rotation, clock }));
+        if let Err(error) = vault::checks::admit(&store).await {
             store.close().await;
             return Err(error);
         }
@@ -200,9 +216,11 @@ impl Store {
     /// deliveries; [`StoreError::Standby`] while another does. On SQLite it always does. A store that does not lead can be
     /// read and written all the same, for commands beside a gateway.
     ///
-    /// The lead is kept by one of `tasks`, the group of [`Store::open`], until [`Store::close`].
+    /// Whoever led before may have changed the master key, so the vault is held against the database once more. The lead
+    /// is kept by one of `tasks`, the group of [`Store::open`], until [`Store::close`].
     pub async fn lead(&self, tasks: &Tasks) -> Result<(), StoreError> {
-        self.0.leader.lead(tasks).await
+        self.0.leader.lead(tasks).await?;
+        vault::checks::admit_again(self).await
     }
 
     /// Resolves when this store led and another gateway took over: every write fails from then on.
@@ -299,6 +317,11 @@ impl Store {
     /// Small values of the gateway itself, such as the web client version last fetched.
     pub fn settings(&self) -> settings::Settings<'_> {
         settings::Settings(self)
+    }
+
+    /// How secrets are sealed, and sealing them anew under another master key.
+    pub fn sealing(&self) -> vault::rotation::Sealing<'_> {
+        vault::rotation::Sealing(self)
     }
 
     /// A session's WhatsApp keys.

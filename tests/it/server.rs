@@ -307,12 +307,10 @@ async fn a_gateway_that_was_replaced_ends_itself(engine: Engine) -> Result<()> {
 async fn gateways_that_start_at_once_do_not_collide(engine: Engine) -> Result<()> {
     let (database, dir) = (Database::on(engine)?, TempDir::new()?);
     let config = database.config(&dir.path().join("wagate.db"))?;
-    let vault = VaultConfig { master_key: None, key_file: dir.path().join("master.key") };
-    // The key is there before, as it is where gateways share one.
-    Vault::open(&vault)?;
+    // One key, as where gateways share a database.
+    let vault = Vault::open(&VaultConfig::in_file(dir.path().join("master.key"))).await?;
     let tasks = Tasks::new();
-    let stores =
-        (0..6).map(async |_| anyhow::Ok(Store::open(&config, Vault::open(&vault)?, Clock::System, &tasks).await?));
+    let stores = (0..6).map(async |_| anyhow::Ok(Store::open(&config, vault.clone(), Clock::System, &tasks).await?));
     for store in try_join_all(stores).await? {
         store.ping().await?;
         store.close().await;

@@ -41,8 +41,9 @@ pub struct Listening {
     config: Config,
     mode: Mode,
     clock: Clock,
-    vault: Vault,
     server: Server,
+    /// Open from the first attempt on: the program that prints the master key is asked once.
+    vault: Option<Vault>,
     /// Open, and leading once [`Listening::open`] has returned.
     store: Option<Store>,
     tasks: Tasks,
@@ -62,11 +63,10 @@ impl Listening {
         if mode == Mode::Demo && !address.ip().is_loopback() {
             return Err(StartError::OpenDemo(address));
         }
-        let vault = Vault::open(&config.vault)?;
         let (tasks, storing) = (Tasks::new(), Tasks::new());
         let server =
             Server::bind(config.http.clone(), &tasks).map_err(|reason| StartError::Listen { address, reason })?;
-        Ok(Self { config, mode, clock, vault, server, store: None, tasks, storing })
+        Ok(Self { config, mode, clock, server, vault: None, store: None, tasks, storing })
     }
 
     /// The address it listens on.
@@ -130,7 +130,11 @@ impl Listening {
         let store = if let Some(store) = &self.store {
             store.clone()
         } else {
-            let (vault, clock) = (self.vault.clone(), self.clock.clone());
+            let vault = match &self.vault {
+                Some(vault) => vault.clone(),
+                None => self.vault.insert(Vault::open(&self.config.vault).await?).clone(),
+            };
+            let clock = self.clock.clone();
             let opened = Store::open(&self.config.database, vault, clock, &self.storing).await?;
             self.store.insert(opened).clone()
         };

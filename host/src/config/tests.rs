@@ -90,6 +90,17 @@ fn reads_a_secret_from_the_file_its_variable_names() {
 }
 
 #[test]
+fn the_master_key_has_one_setting_and_old_ones_are_a_list() {
+    let config =
+        Config::load(&sources(&[("MASTER_KEY_COMMAND", " pass  show wagate "), ("MASTER_KEYS_OLD", "a, b\nc")]));
+    let vault = config.unwrap().vault;
+    assert_eq!(vault.key_command.unwrap(), ["pass", "show", "wagate"]);
+    assert_eq!(vault.old_keys.iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let told = refusal(&sources(&[("MASTER_KEY_COMMAND", "pass show"), ("MASTER_KEY", "geheim")]));
+    assert!(told.contains("MASTER_KEY is set as well (environment MASTER_KEY)") && !told.contains("geheim"), "{told}");
+}
+
+#[test]
 fn refuses_a_secret_file_that_is_missing() {
     assert!(refusal(&sources(&[("MASTER_KEY_FILE", "/nowhere/key")])).starts_with("the file /nowhere/key cannot be"));
 }

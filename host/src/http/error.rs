@@ -22,6 +22,7 @@ use crate::plugin::Refusal;
 use crate::plugin::catalog::CatalogError;
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::store::vault::rotation::RotationError;
 
 /// An error on its way to the caller.
 #[derive(Debug)]
@@ -217,6 +218,20 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<RotationError> for ApiError {
+    fn from(error: RotationError) -> Self {
+        let message = error.to_string();
+        match error {
+            RotationError::UnderWay => Self::conflict("rotation_under_way", message),
+            RotationError::Vault(_) | RotationError::Store(StoreError::KeyLost { .. }) => {
+                Self::conflict("master_key_unusable", message)
+            }
+            RotationError::Store(error) => error.into(),
+            RotationError::Stopped | RotationError::Unreadable(_) | RotationError::Left(_) => Self::logged(&error),
+        }
+    }
+}
+
 impl From<WaitsFor> for ApiError {
     fn from(waits_for: WaitsFor) -> Self {
         let (code, message, hint, seconds) = match waits_for {
@@ -282,7 +297,8 @@ mod tests {
 
     #[test]
     fn statuses_hold() {
-        let table: [(ApiError, u16, &str); 18] = [
+        let table: [(ApiError, u16, &str); 19] = [
+            (RotationError::UnderWay.into(), 409, "rotation_under_way"),
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),
             (SessionError::AlreadyLinked.into(), 409, "already_linked"),
