@@ -149,7 +149,8 @@ every_engine! {
         assert_eq!(count("whatsapp_messages"), Some(3));
         let progress = store.sealing().progress();
         assert_eq!(progress.state, State::Done);
-        assert!(progress.resealed >= u64::from(PREKEYS) + 9, "{progress:?}");
+        // The check has put one of the messages under the new key already.
+        assert!(progress.resealed >= u64::from(PREKEYS) + 8, "{progress:?}");
         filled.check(&store).await;
         store.sealing().rotate(&Tasks::new()).await.unwrap();
         assert_eq!(store.sealing().progress().resealed, 0, "nothing is left to do");

@@ -30,7 +30,8 @@ const OPEN: [(&str, &str); 16] = [
 
 /// How many values of a column begin like this.
 async fn begin_with(at: &Fixture, table: &str, column: &str, literal: &str, length: usize) -> i64 {
-    let sql = format!("SELECT COUNT(*) FROM {table} WHERE SUBSTR({column}, 1, {length}) = {literal}");
+    let quote = if at.engine == On::MySql { '`' } else { '"' };
+    let sql = format!("SELECT COUNT(*) FROM {table} WHERE SUBSTR({quote}{column}{quote}, 1, {length}) = {literal}");
     let sql = sqlx::AssertSqlSafe(sql);
     on!(at.store.readers(), |db, _q| { sqlx::query_scalar(sql).fetch_one(db).await.unwrap() })
 }
