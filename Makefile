@@ -1,5 +1,6 @@
-# The only task runner. Needs cargo (Rust 1.95 or newer), npm, a C compiler, curl and Python 3; on Debian, as root, it
-# installs all but cargo when they are missing. CARGO_TARGET_DIR may be set from outside.
+# The only task runner. Needs cargo (Rust 1.95 or newer), npm, a C compiler, curl, Python 3, PostgreSQL and MariaDB; on
+# Debian, as root, it installs all but cargo when they are missing. CARGO_TARGET_DIR may be set from outside.
+# WAGATE_TEST_ENGINES=sqlite leaves the two servers out.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -28,25 +29,39 @@ check: tools ## Format, lints (of the product without the demo too), documentati
 	cargo clippy --locked -p wagate -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(EVERYTHING) --no-deps --document-private-items --lib
 
+# Engines that are servers, and a program that runs a command with one of each, started for it and gone with it.
+SERVERS := $(if $(filter sqlite,$(WAGATE_TEST_ENGINES)),,postgres mysql)
+WITH_ENGINES := $(CARGO_TARGET_DIR)/debug/with-engines
+# Tests that touch no store, or choose their engines themselves: they need no second run on another engine.
+ONCE := baileys:: catalog::cli:: config:: disk:: egress:: examples:: guide:: house:: plugin::host:: plugin::hostile:: \
+	plugin::languages:: product:: server:: simulator:: store::file:: oracle_conforms::
+
 # The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
-test: tools check guests $(BAILEYS)/node_modules ## Check, then every test
+test: tools check guests $(BAILEYS)/node_modules ## Check, then every test, those of the store on each engine
 	cargo build --locked -p wagate
 	install -D $(CARGO_TARGET_DIR)/debug/wagate $(PRODUCT)
 	cargo build --locked $(EVERYTHING) --bins
-	cargo test --locked $(EVERYTHING)
+	$(WITH_ENGINES) cargo test --locked $(EVERYTHING)
+	for engine in $(SERVERS); do \
+		WAGATE_TEST_ENGINE=$$engine $(WITH_ENGINES) cargo test --locked $(EVERYTHING) --test it -- $(ONCE:%=--skip %); \
+	done
 	$(CARGO_TARGET_DIR)/debug/bench-kill
+	for engine in $(SERVERS); do \
+		$(CARGO_TARGET_DIR)/debug/bench-kill --engine $$engine; \
+		$(CARGO_TARGET_DIR)/debug/bench-kill --engine $$engine --server; \
+	done
 
 $(BAILEYS)/node_modules: $(BAILEYS)/package-lock.json
 	npm ci --prefix $(BAILEYS) --ignore-scripts --no-audit --no-fund
 	touch $@
 
-bench: tools ## One measurement: BENCH=kill, sessions, inbound, neighbour, webhook, store or plugin
+bench: tools ## One measurement: BENCH=kill, sessions, inbound, neighbour, webhook, store or plugin (ARGS='--engine postgres' for kill and store)
 	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of: kill plugin' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
 ifeq ($(BENCH),plugin)
 	tests/bench/plugin/run.sh $(CARGO_TARGET_DIR)/bench-plugin
 else
 	cargo build --locked --release $(EVERYTHING) --bins
-	$(CARGO_TARGET_DIR)/release/bench-$(BENCH)
+	$(CARGO_TARGET_DIR)/release/bench-$(BENCH) $(ARGS)
 endif
 
 # Guests are built by compilers of their own, in a folder of their own.
@@ -95,6 +110,7 @@ derived: tools
 	$(CARGO_TARGET_DIR)/debug/wagate export openapi > api-docs.yaml
 	$(CARGO_TARGET_DIR)/debug/wagate export config > examples/gateway.toml
 
+# Packages start no service of their own: policy-rc.d forbids it while they are installed.
 tools:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust 1.95 or newer' >&2; exit 1; }
 	@missing=(); \
@@ -102,7 +118,17 @@ tools:
 	command -v npm >/dev/null || missing+=(nodejs npm); \
 	command -v curl >/dev/null || missing+=(curl); \
 	command -v python3 >/dev/null || missing+=(python3); \
+	if [[ -n '$(SERVERS)' ]]; then \
+		compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql); \
+		[[ -x /usr/sbin/mariadbd ]] || command -v mariadbd >/dev/null || missing+=(mariadb-server-core); \
+		command -v my_print_defaults >/dev/null || missing+=(mariadb-client); \
+	fi; \
 	if (( $${#missing[@]} )); then \
 		command -v apt-get >/dev/null || { echo "please install: $${missing[*]}" >&2; exit 1; }; \
+		if [[ ! -e /usr/sbin/policy-rc.d ]]; then \
+			printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; \
+			trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+			chmod +x /usr/sbin/policy-rc.d; \
+		fi; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \
 	fi

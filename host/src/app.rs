@@ -1,8 +1,8 @@
 //! The gateway as one value: every long-lived part, built from the configuration, started and stopped in order.
 //!
 //! Start: vault → store → egress → webhooks → plugins → inbound (what was stored and not routed first) → WhatsApp →
-//! sessions → outbound and its queue → auth → HTTP → the sessions that were running. Stop: sessions leave WhatsApp, so nothing more arrives;
-//! then every task; the store last.
+//! sessions → outbound and its queue → retention → auth → HTTP → the sessions that were running. Stop: sessions leave
+//! WhatsApp, so nothing more arrives; then every task; the store last.
 //!
 //! Invariant: a part is started after everything it calls and stopped before it.
 
@@ -26,7 +26,7 @@ use crate::plugin::catalog::Catalog;
 use crate::plugin::{PluginError, Plugins};
 use crate::session::Sessions;
 use crate::store::vault::VaultError;
-use crate::store::{Store, StoreError, Vault};
+use crate::store::{Store, StoreError, Vault, retention};
 use crate::webhook::Webhooks;
 use crate::whatsapp::{Receive, Whatsapp};
 
@@ -133,6 +133,7 @@ impl App {
             wake.notify_one();
         });
         queue::start(outbound.clone(), store.clone(), clock.clone(), queued, &tasks);
+        retention::start(store.clone(), config.retention, clock.clone(), &tasks);
         let auth = match mode {
             Mode::Product => Auth::open(&config.auth, &config.data_dir, store.clone(), clock.clone())?,
             Mode::Demo => Auth::open_demo(&config.auth, &config.data_dir, store.clone(), clock.clone())?,

@@ -11,6 +11,7 @@ mod auth;
 mod database;
 mod http;
 mod plugin;
+mod retention;
 mod setting;
 mod show;
 mod source;
@@ -26,6 +27,7 @@ pub use auth::AuthConfig;
 pub use database::{DatabaseConfig, DatabaseTls, ServerConfig};
 pub use http::HttpConfig;
 pub use plugin::PluginConfig;
+pub use retention::RetentionConfig;
 pub use setting::Setting;
 pub use show::{example, show};
 pub use source::{Origin, Sources, environment};
@@ -44,6 +46,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The database.
     pub database: DatabaseConfig,
+    /// How long what is in it is kept.
+    pub retention: RetentionConfig,
     /// Logging in.
     pub auth: AuthConfig,
     /// The connection to WhatsApp.
@@ -70,10 +74,11 @@ const SETTINGS: &[&Setting] = &[&DATA_DIR];
 
 /// Every setting, in the order it is shown.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
-    let areas: [&[&'static Setting]; 9] = [
+    let areas: [&[&'static Setting]; 10] = [
         SETTINGS,
         http::SETTINGS,
         database::SETTINGS,
+        retention::SETTINGS,
         auth::SETTINGS,
         whatsapp::SETTINGS,
         webhook::SETTINGS,
@@ -96,6 +101,7 @@ impl Config {
         Ok(Self {
             http: HttpConfig::read(values)?,
             database: DatabaseConfig::read(values, &data_dir)?,
+            retention: RetentionConfig::read(values)?,
             auth: AuthConfig::read(values)?,
             whatsapp: WhatsappConfig::read(values)?,
             webhook: WebhookConfig::read(values)?,

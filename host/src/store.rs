@@ -20,6 +20,7 @@ pub mod keys;
 pub mod plugin_sends;
 pub mod plugins;
 mod pool;
+pub mod retention;
 pub mod sends;
 pub mod sessions;
 pub mod settings;

@@ -1,16 +1,21 @@
 //! What the store carries: messages received by 1, 20 and 200 sessions at once, each waiting for its commit; the way of a
-//! delivery through route, claim and settle; and what WhatsApp's keys cost. SQLite with `synchronous=FULL`, so the disk
-//! below the temporary folder is part of every figure.
+//! delivery through route, claim and settle; and what WhatsApp's keys cost, on SQLite. Then each engine by one measure,
+//! which is in `store/engines.rs`; `--engine NAME` does that for one engine alone. Every commit is on disk before it is
+//! answered, so the disk below the temporary folder is part of every figure.
+
+#[path = "store/engines.rs"]
+mod engines;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use wagate::model::{Attempt, AttemptOutcome, Clock, Event, Scope, SessionId, Shape};
 use wagate::store::deliveries::Settlement;
 use wagate::store::events::{NewDelivery, Routing};
 use wagate::whatsapp::keys::KeyStore;
+use wagate_tests::engine::Engine;
 use wagate_tests::figures::{figure, ms, per_s, quantile};
 use wagate_tests::post::Post;
 use whatsapp_rust::wacore::store::traits::{ProtocolStore as _, SignalStore as _};
@@ -26,11 +31,22 @@ const NOWHERE: &str = "http://127.0.0.1:9/";
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {}
+        ["--engine", name] => return engines::measure(name.parse()?).await,
+        _ => bail!("expected nothing, or --engine sqlite|postgres|mysql"),
+    }
     receive(1, 300).await?;
     receive(20, 300).await?;
     receive(CALLERS, 100).await?;
     deliver().await?;
-    keys().await
+    keys().await?;
+    engines::measure(Engine::Sqlite).await?;
+    for engine in Engine::servers()? {
+        engines::measure(*engine).await?;
+    }
+    Ok(())
 }
 
 /// `sessions`, each receiving `each` messages one after the other.

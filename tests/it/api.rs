@@ -19,9 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
 use wagate::auth::{Auth, OneTimePassword};
-use wagate::config::{
-    AuthConfig, DatabaseConfig, HttpConfig, PluginConfig, VaultConfig, WebhookConfig, WhatsappConfig,
-};
+use wagate::config::{AuthConfig, HttpConfig, PluginConfig, VaultConfig, WebhookConfig, WhatsappConfig};
 use wagate::egress::Egress;
 use wagate::http::{Parts, Server};
 use wagate::model::{Clock, Millis};
@@ -31,6 +29,7 @@ use wagate::plugin::catalog::Catalog;
 use wagate::session::Sessions;
 use wagate::store::{Store, Vault};
 use wagate::whatsapp::Whatsapp;
+use wagate_tests::database::Database;
 use wagate_tests::process::demo_binary;
 
 /// The administrator's password, where the test does not choose another.
@@ -50,7 +49,19 @@ pub(crate) struct Site {
     pub(crate) store: Store,
     sessions: Sessions,
     first_password: Option<OneTimePassword>,
-    dir: Arc<TempDir>,
+    dir: Arc<Home>,
+}
+
+/// What outlives a stop. The database goes before the folder.
+struct Home {
+    database: Database,
+    folder: TempDir,
+}
+
+impl Home {
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
 }
 
 /// What a test may change before the start.
@@ -58,7 +69,7 @@ struct Settings {
     http: HttpConfig,
     auth: AuthConfig,
     demo: bool,
-    dir: Arc<TempDir>,
+    dir: Arc<Home>,
 }
 
 /// An answer: status, headers and JSON body (`null` when there is none).
@@ -80,8 +91,8 @@ impl Site {
         let clock = Clock::manual(Millis(1_700_000_000_000));
         let (tasks, writer) = (Tasks::new(), Tasks::new());
         let vault = Vault::open(&VaultConfig { master_key: None, key_file: dir.path().join("master.key") })?;
-        let database = DatabaseConfig::Sqlite { path: dir.path().join("wagate.db") };
-        let store = Store::open(&database, vault, clock.clone(), &writer).await?;
+        let store =
+            Store::open(&dir.database.config(&dir.path().join("wagate.db"))?, vault, clock.clone(), &writer).await?;
         let webhook = WebhookConfig { timeout: Duration::from_secs(5), concurrency: 4, allow: Vec::new() };
         let egress = Egress::new(&webhook, false)?;
         let whatsapp = Whatsapp::new(
@@ -212,7 +223,12 @@ impl Settings {
             token_lifetime: Duration::from_hours(12),
             admin_password: Some(PASSWORD.into()),
         };
-        Ok(Self { http, auth, demo: false, dir: Arc::new(TempDir::new()?) })
+        Ok(Self {
+            http,
+            auth,
+            demo: false,
+            dir: Arc::new(Home { database: Database::of_run()?, folder: TempDir::new()? }),
+        })
     }
 }
 

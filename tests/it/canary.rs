@@ -1,7 +1,5 @@
-//! What must never be written down in the clear: looked for in the log and in the database files of a gateway that
-//! linked, sent and received.
-
-use std::path::Path;
+//! What must never be written down in the clear: looked for in the log of a gateway that linked, sent and received, in
+//! its folder, and in the raw files of its engine.
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
@@ -10,33 +8,22 @@ use serde_json::json;
 use tempfile::TempDir;
 use wagate_simulator::{Network, NetworkConfig};
 use wagate_tests::api::{PASSWORD, PATIENCE};
+use wagate_tests::database::Database;
+use wagate_tests::engine::Engine;
+use wagate_tests::haystack;
 use wagate_tests::process::{Setup, demo_binary};
 use wagate_tests::receiver::Receiver;
 
 const RECEIVED: &str = "canary that flew in";
 const SENT: &str = "canary that flew out";
 
-fn files(dir: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            found.push((entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path())?));
-        }
-    }
-    Ok(found)
-}
-
-fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
-}
-
 #[tokio::test]
 async fn neither_log_nor_database_gives_a_secret_away() -> Result<()> {
     let network = Network::start(NetworkConfig::default()).await?;
     let (account, friend) = (network.add_phone("Account"), network.add_phone("Friend"));
     let (data, hook) = (TempDir::new()?, Receiver::start().await?);
-    let setup = Setup::new(&demo_binary()?, data.path(), &network.ws_url())?;
+    let database = Database::apart(Engine::of_run()?).await?;
+    let setup = Setup::new(&demo_binary()?, data.path(), &network.ws_url())?.on(&database);
     let gateway = setup.start().await?;
     let api = gateway.login().await?;
     let id = api.create_session("Support", Some(&hook.url())).await?;
@@ -81,7 +68,8 @@ async fn neither_log_nor_database_gives_a_secret_away() -> Result<()> {
 
     let key = STANDARD.decode(secret.strip_prefix("whsec_").context("not a Standard Webhooks secret")?)?;
     let adv_key = STANDARD.decode(adv_secret)?;
-    let never_stored: [(&str, &[u8]); 7] = [
+    let needles: [(&str, &[u8]); 8] = [
+        ("the session", id.as_bytes()),
         ("the webhook secret", secret.as_bytes()),
         ("the webhook secret without its prefix", &secret.as_bytes()[6..]),
         ("the webhook key", &key),
@@ -90,13 +78,13 @@ async fn neither_log_nor_database_gives_a_secret_away() -> Result<()> {
         ("the password", PASSWORD.as_bytes()),
         ("the token", api.token().as_bytes()),
     ];
-    let files = files(data.path())?;
-    assert!(files.iter().any(|(name, bytes)| name.starts_with("wagate.db") && holds(bytes, id.as_bytes())));
-    for (name, bytes) in files.iter().filter(|(name, _)| name != "log") {
-        for (what, secret) in never_stored {
-            assert!(!holds(bytes, secret), "{name} holds {what}");
-        }
-    }
+    let file = data.path().join("wagate.db");
+    let (mut found, _) = haystack::find(database.folder(&file)?, &needles)?;
+    assert!(found.iter().any(|(_, what)| what == "the session"), "the search finds what is there");
+    found.extend(haystack::find(data.path(), &needles)?.0);
+    let log = data.path().join("log");
+    found.retain(|(path, what)| what != "the session" && *path != log);
+    assert!(found.is_empty(), "{found:?}");
     Ok(())
 }
 

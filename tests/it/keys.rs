@@ -1,5 +1,5 @@
 //! The WhatsApp key store. One suite of checks runs against the library's own in-memory store, which is the oracle,
-//! and against ours, on two sessions of one file in turn: what holds for the first must hold for the second, so no call
+//! and against ours, on two sessions of one database in turn: what holds for the first must hold for the second, so no call
 //! of any session sees another's rows. What only ours must do is in `ours`.
 //!
 //! Where the oracle is wrong (see `ours::a_number_keeps_…` and `ours::a_late_write_…`), the check is not shared.
@@ -19,10 +19,13 @@ use base64::Engine as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
-use wagate::config::{DatabaseConfig, VaultConfig};
+use wagate::config::VaultConfig;
 use wagate::model::{Clock, Role, Scope, SessionId};
 use wagate::store::{Store, Vault};
 use wagate::whatsapp::keys::KeyStore;
+use wagate_tests::database::Database;
+use wagate_tests::engine::Engine;
+use wagate_tests::raw::Raw;
 use whatsapp_rust::wacore::store::InMemoryBackend;
 
 /// Names that trip up collations, patterns, terminators and quoting.
@@ -48,37 +51,50 @@ fn json<T: serde::Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap()
 }
 
-/// A store in a file of its own, gone with the value.
+/// A store in a database of its own, gone with the value.
 struct Bed {
-    dir: TempDir,
     store: Store,
+    database: Database,
+    dir: TempDir,
 }
 
 impl Bed {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Self::open(&dir).await;
-        Self { dir, store }
+        Self::on(Database::of_run().unwrap()).await
     }
 
-    async fn open(dir: &TempDir) -> Store {
+    /// One whose raw files are nobody else's.
+    async fn apart() -> Self {
+        Self::on(Database::apart(Engine::of_run().unwrap()).await.unwrap()).await
+    }
+
+    async fn on(database: Database) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Self::open(&dir, &database).await;
+        Self { store, database, dir }
+    }
+
+    async fn open(dir: &TempDir, database: &Database) -> Store {
         let key = base64::engine::general_purpose::STANDARD.encode([42; 32]);
         let vault = Vault::open(&VaultConfig { master_key: Some(key.into()), key_file: dir.path().join("master.key") })
             .unwrap();
-        let database = DatabaseConfig::Sqlite { path: dir.path().join("wagate.db") };
-        Store::open(&database, vault, Clock::System, &Tasks::new()).await.unwrap()
+        let config = database.config(&dir.path().join("wagate.db")).unwrap();
+        Store::open(&config, vault, Clock::System, &Tasks::new()).await.unwrap()
     }
 
     async fn reopen(self) -> Self {
         self.store.close().await;
-        Self { store: Self::open(&self.dir).await, dir: self.dir }
+        Self { store: Self::open(&self.dir, &self.database).await, ..self }
     }
 
-    /// Closes the store and gives the file to whoever wants to look at it.
-    async fn file(self) -> (TempDir, PathBuf) {
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("wagate.db")
+    }
+
+    /// Closes the store and answers a way into its database.
+    async fn raw(&self) -> Raw {
         self.store.close().await;
-        let path = self.dir.path().join("wagate.db");
-        (self.dir, path)
+        self.database.raw(&self.file()).await.unwrap()
     }
 
     /// The keys of a session, which is created when it is new.

@@ -5,40 +5,30 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use reqwest::StatusCode;
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
-use sqlx::{AssertSqlSafe, Row as _};
 use wagate_simulator::{Network, NetworkConfig, StreamFault};
 use wagate_tests::api::PATIENCE;
 use wagate_tests::gateway::Gateway;
+use wagate_tests::raw::Raw;
 use wagate_tests::scene::{Scene, texts};
 
 /// Every table but those that hold no session's rows.
-async fn rows_of(pool: &SqlitePool, session: &str) -> Result<Vec<(String, i64)>> {
-    let tables: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-            .fetch_all(pool)
-            .await?;
+async fn rows_of(raw: &Raw, session: &str) -> Result<Vec<(String, i64)>> {
     let mut found = Vec::new();
-    for table in tables {
-        let columns = sqlx::query(AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')")));
-        let columns: Vec<String> = columns.fetch_all(pool).await?.iter().map(|row| row.get(0)).collect();
+    for table in raw.tables().await? {
+        let columns = raw.columns(&table).await?;
         let condition = match table.as_str() {
-            "sessions" => "id = $1",
-            "attempts" => "$1 IS NOT NULL",
-            _ if columns.iter().any(|column| column == "session_id") => "session_id = $1",
+            "sessions" => format!("id = '{session}'"),
+            "attempts" => "1 = 1".to_owned(),
+            _ if columns.iter().any(|column| column == "session_id") => format!("session_id = '{session}'"),
             // A plugin is its owner's, with what it keeps and what it said.
-            "settings" | "users" | "_sqlx_migrations" | "components" | "plugins" | "plugin_versions"
-            | "plugin_gifts" | "plugin_values" | "plugin_logs" => continue,
+            "settings" | "users" | "components" | "plugins" | "plugin_versions" | "plugin_gifts" | "plugin_values"
+            | "plugin_logs" => continue,
             other => panic!("does {other} hold rows of a session? say so here"),
         };
-        let count = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {condition}")));
-        found.push((table, count.bind(session).fetch_one(pool).await?));
+        let rows = raw.count(&table, &condition).await?;
+        found.push((table, rows));
     }
     Ok(found)
-}
-
-async fn open(file: &std::path::Path) -> Result<SqlitePool> {
-    Ok(SqlitePool::connect_with(SqliteConnectOptions::new().filename(file)).await?)
 }
 
 #[tokio::test]
@@ -80,8 +70,8 @@ async fn deleting_logs_out_on_whatsapp_and_leaves_no_row() -> Result<()> {
     let scene = Scene::set().await?;
     scene.mark("something to be deleted").await?;
     scene.gateway.send_text(&scene.id, scene.friend.number(), "and a send").await?;
-    let pool = open(&scene.gateway.database()).await?;
-    let held = rows_of(&pool, &scene.id).await?;
+    let raw = scene.gateway.raw().await?;
+    let held = rows_of(&raw, &scene.id).await?;
     for table in ["sessions", "endpoints", "events", "deliveries", "sends", "whatsapp_keys", "whatsapp_messages"] {
         assert!(held.iter().any(|(name, rows)| name == table && *rows > 0), "{table} is empty already: {held:?}");
     }
@@ -89,12 +79,10 @@ async fn deleting_logs_out_on_whatsapp_and_leaves_no_row() -> Result<()> {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(scene.account.devices(), [0; 0]);
     assert_eq!(scene.gateway.get(&format!("/api/sessions/{}", scene.id)).await?.0, StatusCode::NOT_FOUND);
-    let file = scene.gateway.database();
     let interval = scene.interval().await;
-    assert_eq!(file, interval.gateway.database());
-    let left: Vec<_> = rows_of(&pool, &interval.id).await?.into_iter().filter(|(_, rows)| *rows > 0).collect();
+    let left: Vec<_> = rows_of(&raw, &interval.id).await?.into_iter().filter(|(_, rows)| *rows > 0).collect();
     assert_eq!(left, []);
-    pool.close().await;
+    raw.close().await;
     Ok(())
 }
 
@@ -116,11 +104,11 @@ async fn a_logout_on_the_phone_wipes_the_keys_and_the_next_start_asks_for_a_qr_c
     let session = scene.gateway.wait_state(&scene.id, "logged_out").await?;
     assert_eq!((&session["logged_in"], &session["phone"]), (&json!(false), &json!("")));
     assert!(session["status"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{session}");
-    let pool = open(&scene.gateway.database()).await?;
-    let held = rows_of(&pool, &scene.id).await?;
+    let raw = scene.gateway.raw().await?;
+    let held = rows_of(&raw, &scene.id).await?;
     let keys: Vec<_> = held.iter().filter(|(table, rows)| table.starts_with("whatsapp_") && *rows > 0).collect();
     assert!(keys.is_empty(), "{keys:?}");
-    pool.close().await;
+    raw.close().await;
 
     scene.gateway.connect(&scene.id).await?;
     let again = scene.account.scan(&scene.gateway.qr(&scene.id).await?).await?;

@@ -23,6 +23,7 @@ use wagate::plugin::Plugins;
 use wagate::store::plugins::{NewBinding, NewVersion};
 use wagate::store::{Store, Vault};
 use wagate_tests::component::Wat;
+use wagate_tests::database::Database;
 use wagate_tests::process::demo_binary;
 
 /// Plugins over a store of their own: one user with one session.
@@ -33,6 +34,7 @@ struct Stage {
     session: Session,
     clock: Clock,
     tasks: Tasks,
+    _database: Database,
     _dir: Arc<TempDir>,
 }
 
@@ -58,13 +60,20 @@ impl Stage {
         let mut config = Config::for_tests(dir.path())?;
         config.plugin.compiler = Some(compiler()?);
         let (clock, tasks) = (Clock::System, Tasks::new());
-        let store = Store::open(&config.database, Vault::open(&config.vault)?, clock.clone(), &tasks).await?;
+        let database = Database::of_run()?;
+        let store = Store::open(
+            &database.config(&dir.path().join("wagate.db"))?,
+            Vault::open(&config.vault)?,
+            clock.clone(),
+            &tasks,
+        )
+        .await?;
         let owner = store.users().add("ann", Role::User, "$argon2id$…", false).await?.id;
         let url = "https://example.org/hook".parse()?;
         let session = store.sessions(Scope::of(owner)).create(owner, "ses_shop".parse()?, "Shop", Some(&url)).await?;
         let egress = Egress::new(&config.webhook, false)?;
         let plugins = Plugins::start(config.plugin, store.clone(), egress, clock.clone(), &tasks)?;
-        Ok(Self { store, plugins, owner, session, clock, tasks, _dir: dir })
+        Ok(Self { store, plugins, owner, session, clock, tasks, _database: database, _dir: dir })
     }
 
     /// Installs a component and binds it to all sessions, at the end of the chain.

@@ -5,27 +5,21 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use wagate::app::tasks::Tasks;
 use wagate::model::{Clock, Incoming, MessageKind, Millis, Scope};
 use wagate::store::{Store, Vault};
 use wagate_simulator::{Addressing, GroupSpec};
 use wagate_tests::api::PATIENCE;
-use wagate_tests::gateway;
 use wagate_tests::receiver::Reply;
 use wagate_tests::scene::{Interval, Scene, texts};
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::waproto::whatsapp as wa;
 
-async fn database(file: &std::path::Path) -> Result<SqlitePool> {
-    Ok(SqlitePool::connect_with(SqliteConnectOptions::new().filename(file)).await?)
-}
-
 /// The stored messages, oldest first.
-async fn stored(file: &std::path::Path) -> Result<Vec<Value>> {
-    let pool = database(file).await?;
-    let payloads: Vec<String> = sqlx::query_scalar("SELECT payload FROM events ORDER BY seq").fetch_all(&pool).await?;
-    pool.close().await;
+async fn stored(scene: &Scene) -> Result<Vec<Value>> {
+    let raw = scene.gateway.raw().await?;
+    let payloads = raw.texts("SELECT payload FROM events ORDER BY seq").await?;
+    raw.close().await;
     payloads.iter().map(|payload| Ok(serde_json::from_str(payload)?)).collect()
 }
 
@@ -120,7 +114,7 @@ async fn what_the_account_writes_itself_is_stored_and_not_forwarded() -> Result<
     let id = scene.account.send_text(scene.friend.number(), "written by myself").await?;
     scene.mark("afterwards").await?;
     assert_eq!(texts(&scene.messages(1).await?)?, ["afterwards"]);
-    let events = stored(&scene.gateway.database()).await?;
+    let events = stored(&scene).await?;
     let own = events.iter().find(|message| message["id"] == id).context("not stored")?;
     assert_eq!((&own["from_me"], &own["chat"]), (&json!(true), &json!(scene.friend.jid())));
     scene.end().await;
@@ -140,7 +134,7 @@ async fn protocol_messages_are_for_machines_and_stay_inside() -> Result<()> {
     }
     scene.mark("afterwards").await?;
     assert_eq!(texts(&scene.messages(1).await?)?, ["afterwards"]);
-    assert_eq!(stored(&scene.gateway.database()).await?.len(), 1, "the phone's key shares must not be events either");
+    assert_eq!(stored(&scene).await?.len(), 1, "the phone's key shares must not be events either");
     scene.acknowledged().await.context("they must be acknowledged all the same")?;
     scene.end().await;
     Ok(())
@@ -230,13 +224,6 @@ async fn the_same_message_twice_is_one_delivery() -> Result<()> {
     Ok(())
 }
 
-/// Makes the database refuse to take rows into `table`, as a full disk would.
-async fn refuse(pool: &SqlitePool, table: &str) -> Result<()> {
-    let trigger = format!("CREATE TRIGGER refusal BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(pool).await?;
-    Ok(())
-}
-
 #[tokio::test]
 async fn what_could_not_be_stored_is_not_acknowledged_and_comes_again_by_itself() -> Result<()> {
     // `events` is our own table; into `whatsapp_messages` the library puts a message before it asks us to store it.
@@ -244,15 +231,15 @@ async fn what_could_not_be_stored_is_not_acknowledged_and_comes_again_by_itself(
         let scene = Scene::set().await?;
         scene.mark("before").await?;
         scene.acknowledged().await?;
-        let pool = database(&scene.gateway.database()).await?;
-        refuse(&pool, table).await?;
+        let raw = scene.gateway.raw().await?;
+        raw.refuse(table, None).await?;
         scene.friend.send_text(scene.account.number(), "during").await?;
         scene.friend.send_text(scene.account.number(), "during, too").await?;
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
         assert_eq!(scene.hook.count(), 1, "{table}");
         assert_eq!(scene.account.unacked_messages(), 2, "{table}: acknowledged without being stored");
-        sqlx::query("DROP TRIGGER refusal").execute(&pool).await?;
-        pool.close().await;
+        raw.allow(table).await?;
+        raw.close().await;
         let mut found = texts(&scene.messages(3).await?)?;
         found.sort();
         assert_eq!(found, ["before", "during", "during, too"], "{table}");
@@ -269,14 +256,14 @@ async fn what_could_not_be_stored_survives_a_restart() -> Result<()> {
     let scene = Scene::set().await?;
     scene.mark("before").await?;
     scene.acknowledged().await?;
-    let pool = database(&scene.gateway.database()).await?;
-    refuse(&pool, "events").await?;
+    let raw = scene.gateway.raw().await?;
+    raw.refuse("events", None).await?;
     scene.friend.send_text(scene.account.number(), "during").await?;
     let interval = scene.interval().await;
     assert_eq!(interval.account.unacked_messages(), 1, "the message was acknowledged without being stored");
     assert_eq!(interval.hook.count(), 1);
-    sqlx::query("DROP TRIGGER refusal").execute(&pool).await?;
-    pool.close().await;
+    raw.allow("events").await?;
+    raw.close().await;
     let scene = interval.resume().await?;
     assert_eq!(texts(&scene.messages(2).await?)?, ["before", "during"]);
     scene.end().await;
@@ -308,7 +295,7 @@ async fn a_failed_webhook_is_posted_again_the_same() -> Result<()> {
 }
 
 async fn store_without_routing(interval: &Interval, message: Incoming) -> Result<()> {
-    let config = gateway::config(interval.gateway.dir(), &interval.network)?;
+    let config = interval.gateway.config()?;
     let tasks = Tasks::new();
     let store = Store::open(&config.database, Vault::open(&config.vault)?, Clock::System, &tasks).await?;
     let events = store.events(Scope::gateway()).receive(&interval.id.parse()?, &[message]).await?;
@@ -350,7 +337,7 @@ async fn a_webhook_set_later_gets_what_comes_later() -> Result<()> {
     assert_eq!(scene.gateway.put(&path, json!({ "webhook_url": null })).await?.0, StatusCode::OK);
     scene.friend.send_text(scene.account.number(), "nobody listens").await?;
     let url = scene.hook.url_of("/other");
-    while stored(&scene.gateway.database()).await?.len() < 2 {
+    while stored(&scene).await?.len() < 2 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(scene.gateway.put(&path, json!({ "webhook_url": url })).await?.0, StatusCode::OK);

@@ -44,12 +44,10 @@ async fn wait_for_state(scene: &Scene, message: &str, wanted: MessageState) -> R
 
 /// The newest send of the session, when its id was never answered.
 async fn newest_send(scene: &Scene) -> Result<String> {
-    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(scene.gateway.database());
-    let pool = sqlx::SqlitePool::connect_with(file).await?;
-    let newest = sqlx::query_scalar("SELECT message FROM sends ORDER BY created_at DESC LIMIT 1");
-    let id = newest.fetch_one(&pool).await?;
-    pool.close().await;
-    Ok(id)
+    let raw = scene.gateway.raw().await?;
+    let newest = raw.texts("SELECT message FROM sends ORDER BY created_at DESC LIMIT 1").await?;
+    raw.close().await;
+    newest.into_iter().next().context("nothing was sent")
 }
 
 fn is(text: &str) -> impl Fn(&Received) -> bool {

@@ -1,10 +1,12 @@
-//! The store through its public face, on real files.
+//! The store through its public face, on the engine of the run; what is SQLite's alone is in `file`.
 
 mod accounts;
 mod arrivals;
 mod deliveries;
 mod endpoints;
 mod file;
+mod kept;
+mod names;
 mod plugin_sends;
 mod plugins;
 mod refusals;
@@ -14,10 +16,9 @@ mod sends;
 
 use std::path::PathBuf;
 
-use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
-use wagate::config::{DatabaseConfig, VaultConfig};
+use wagate::config::VaultConfig;
 use wagate::model::{
     Chat, Clock, Effects, EndpointId, EventId, Incoming, MessageId, MessageKind, Millis, Role, Scope, Session,
     SessionId, Shape, UserId, WebhookUrl,
@@ -25,11 +26,15 @@ use wagate::model::{
 use wagate::store::events::{NewDelivery, Routed, Routing};
 use wagate::store::sends::NewSend;
 use wagate::store::{Store, StoreError, Vault};
+use wagate_tests::database::Database;
+use wagate_tests::engine::Engine;
+use wagate_tests::raw::Raw;
 
 const START: Millis = Millis(1_700_000_000_000);
 
-/// A directory with a database in it, and the clock it is opened under.
+/// A database with the directory of its master key, and the clock it is opened under.
 struct Place {
+    database: Database,
     directory: TempDir,
     clock: Clock,
     tasks: Tasks,
@@ -37,10 +42,25 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        Self { directory, clock: Clock::manual(START), tasks: Tasks::new() }
+        Self::on(Database::of_run().unwrap())
     }
 
+    /// On SQLite, whichever engine the run is about.
+    fn sqlite() -> Self {
+        Self::on(Database::on(Engine::Sqlite).unwrap())
+    }
+
+    /// Where the engine's raw files are nobody else's.
+    async fn apart() -> Self {
+        Self::on(Database::apart(Engine::of_run().unwrap()).await.unwrap())
+    }
+
+    fn on(database: Database) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { database, directory, clock: Clock::manual(START), tasks: Tasks::new() }
+    }
+
+    /// SQLite's file.
     fn path(&self) -> PathBuf {
         self.directory.path().join("data/wagate.db")
     }
@@ -53,12 +73,13 @@ impl Place {
     async fn try_open(&self, key: &str) -> Result<Store, StoreError> {
         let config = VaultConfig { master_key: None, key_file: self.directory.path().join(key) };
         let vault = Vault::open(&config).unwrap();
-        Store::open(&DatabaseConfig::Sqlite { path: self.path() }, vault, self.clock.clone(), &self.tasks).await
+        let database = self.database.config(&self.path()).unwrap();
+        Store::open(&database, vault, self.clock.clone(), &self.tasks).await
     }
 
-    /// The file behind the store's back. Only while the store is closed.
-    async fn raw(&self) -> SqliteConnection {
-        SqliteConnection::connect(&format!("sqlite://{}", self.path().display())).await.unwrap()
+    /// The database behind the store's back. Only while the store is closed.
+    async fn raw(&self) -> Raw {
+        self.database.raw(&self.path()).await.unwrap()
     }
 }
 

@@ -42,17 +42,21 @@ impl Found {
         self.lost + self.replies_lost
     }
 
-    /// Prints the figures.
-    pub(crate) fn print(&self, kills: usize) {
-        figure("kill.kills", kills, "count");
-        figure("kill.messages", self.messages, "count");
-        figure("kill.lost", self.lost, "count");
-        figure("kill.duplicates", self.duplicates, "count");
-        figure("kill.duplicates_unequal", self.unequal, "count");
-        figure("kill.replies", self.replies, "count");
-        figure("kill.replies_again", self.replies_again, "count");
-        figure("kill.replies_lost", self.replies_lost, "count");
-        figure("kill.replies_doubled", self.replies_doubled, "count");
+    /// Prints the figures of this trial.
+    pub(crate) fn print(&self, trial: &str, kills: usize) {
+        for (name, count) in [
+            ("kills", kills),
+            ("messages", self.messages),
+            ("lost", self.lost),
+            ("duplicates", self.duplicates),
+            ("duplicates_unequal", self.unequal),
+            ("replies", self.replies),
+            ("replies_again", self.replies_again),
+            ("replies_lost", self.replies_lost),
+            ("replies_doubled", self.replies_doubled),
+        ] {
+            figure(&format!("{trial}.{name}"), count, "count");
+        }
     }
 
     /// Complains about what may not be.

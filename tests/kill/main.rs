@@ -2,14 +2,17 @@
 //! started again, with a plugin on the path that answers each. Every message must reach the webhook as the plugin wants
 //! it, what comes twice must be the same to the byte, and every message must be answered once.
 //!
-//! `make test` runs it with the default numbers, `make bench BENCH=kill` in release; or set `KILLS` and `MESSAGES` of your own.
+//! `--engine postgres` or `--engine mysql` puts a server of its own under the gateway; with `--server` it is that server
+//! which is killed and started again, while the gateway lives. `make test` runs all of it with the default numbers,
+//! `make bench BENCH=kill` in release; or set `KILLS` and `MESSAGES` of your own.
 
 mod found;
 mod plugin;
+mod victim;
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rand::RngExt as _;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -17,10 +20,14 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use wagate_simulator::{Network, NetworkConfig, Phone};
 use wagate_tests::api::Api;
-use wagate_tests::process::{Process, Setup, demo_binary};
+use wagate_tests::database::Database;
+use wagate_tests::engine::Engine;
+use wagate_tests::process::{Setup, demo_binary};
 use wagate_tests::receiver::Receiver;
+use wagate_tests::servers::Server;
 
 use self::found::Found;
+use self::victim::Victim;
 
 /// How long nothing of what is missing may arrive, after the last kill, before it is given up.
 const STANDSTILL: Duration = Duration::from_mins(1);
@@ -29,20 +36,71 @@ const TARGET: Duration = Duration::from_secs(10);
 /// Phones that write. The answers of one chat go out one after the other.
 const SENDERS: usize = 16;
 
+/// What is tried.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    engine: Engine,
+    /// The server is killed, not the gateway.
+    server: bool,
+    kills: usize,
+    messages: usize,
+}
+
+impl Trial {
+    fn asked_for() -> Result<Self> {
+        let (mut engine, mut server) = (Engine::Sqlite, false);
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--engine" => engine = words.next().context("--engine takes a name")?.parse()?,
+                "--server" => server = true,
+                _ => bail!("{word}: expected --engine sqlite|postgres|mysql, or --server"),
+            }
+        }
+        ensure!(!server || engine != Engine::Sqlite, "SQLite has no server to kill");
+        let number = |name: &str, default: usize| std::env::var(name).map_or(Ok(default), |text| text.parse());
+        // A server takes longer to come back than a gateway.
+        let kills = if server { 5 } else { 25 };
+        Ok(Self { engine, server, kills: number("KILLS", kills)?, messages: number("MESSAGES", 200 * kills)? })
+    }
+
+    /// How long messages are written: about as long as the kills take, so that kills meet messages everywhere.
+    fn span(self) -> Result<Duration> {
+        let each = Duration::from_secs(if self.server { 6 } else { 2 });
+        Ok(each * u32::try_from(self.kills)?)
+    }
+
+    /// What its figures begin with.
+    fn name(self) -> String {
+        let what = if self.server { "restart" } else { "kill" };
+        match self.engine {
+            Engine::Sqlite => what.to_owned(),
+            engine => format!("{what}.{}", engine.figure()),
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
-    let number = |name: &str, default: usize| std::env::var(name).map_or(Ok(default), |text| text.parse());
-    let (kills, messages) = (number("KILLS", 25)?, number("MESSAGES", 5000)?);
-    let found = run(kills, messages).await?;
-    found.print(kills);
+    let trial = Trial::asked_for()?;
+    // Here, on the thread that lasts: it ends with the thread that starts it.
+    let server = match trial.engine {
+        Engine::Sqlite => None,
+        engine => Some(Server::start(engine).await?),
+    };
+    let found = run(trial, server).await?;
+    found.print(&trial.name(), trial.kills);
     found.judge()
 }
 
-async fn run(kills: usize, messages: usize) -> Result<Found> {
+async fn run(trial: Trial, server: Option<Server>) -> Result<Found> {
+    let Trial { kills, messages, .. } = trial;
     let network = Network::start(NetworkConfig::default()).await?;
     let receiver = Receiver::start().await?;
     let data = TempDir::new()?;
+    let database = server.as_ref().map(Database::at).transpose()?;
     let setup = Setup::new(&demo_binary()?, data.path(), &network.ws_url())?;
+    let setup = database.iter().fold(setup, Setup::on);
     let account = network.add_phone("Account");
     let senders: Vec<_> = (0..SENDERS).map(|n| network.add_phone(&format!("Sender {n}"))).collect();
     let gateway = setup.start().await?;
@@ -50,8 +108,10 @@ async fn run(kills: usize, messages: usize) -> Result<Found> {
     let session = api.link(&account, Some(&receiver.url())).await?;
     prepare(&api, &session, &receiver).await?;
 
-    let writing = tokio::spawn(write(senders.clone(), account.number().to_owned(), messages, kills));
-    let gateway = kill_again_and_again(gateway, &setup, kills, &senders).await?;
+    let writing = tokio::spawn(write(senders.clone(), account.number().to_owned(), messages, trial.span()?));
+    let mut victim =
+        if trial.server { Victim::server(gateway, server)? } else { Victim::gateway(gateway, setup, server) };
+    kill_again_and_again(&mut victim, kills, &senders).await?;
     writing.await??;
     let count = || Found::count(&receiver.requests(), &senders, messages);
     let (mut missing, mut since) = (usize::MAX, Instant::now());
@@ -65,7 +125,9 @@ async fn run(kills: usize, messages: usize) -> Result<Found> {
     // Late duplicates count too.
     sleep(Duration::from_secs(2)).await;
     let found = count()?;
-    gateway.kill().await?;
+    let server = victim.end().await?;
+    drop(database);
+    drop(server);
     network.stop().await;
     Ok(found)
 }
@@ -81,9 +143,8 @@ async fn prepare(api: &Api, session: &str, receiver: &Receiver) -> Result<()> {
     api.bind_plugin(&plugin, json!({ "session_id": session, "limits": limits })).await
 }
 
-/// Sends at a steady rate that lasts about as long as the kills take, so that kills meet messages everywhere.
-async fn write(phones: Vec<Phone>, to: String, messages: usize, kills: usize) -> Result<()> {
-    let span = Duration::from_secs(2) * u32::try_from(kills)?;
+/// Sends at a steady rate.
+async fn write(phones: Vec<Phone>, to: String, messages: usize, span: Duration) -> Result<()> {
     let every = span / u32::try_from(messages)?;
     let began = Instant::now();
     for (n, phone) in (0..messages).zip(phones.iter().cycle()) {
@@ -99,17 +160,16 @@ fn text(n: usize) -> String {
 }
 
 /// Every other kill lets answers come first, so that some are on their way.
-async fn kill_again_and_again(mut gateway: Process, setup: &Setup, kills: usize, phones: &[Phone]) -> Result<Process> {
+async fn kill_again_and_again(victim: &mut Victim, kills: usize, phones: &[Phone]) -> Result<()> {
     for n in 0..kills {
         let moment = if n % 2 == 0 { 2_000 } else { 200 };
         if n % 2 == 1 {
             an_answer(phones).await;
         }
         sleep(Duration::from_millis(rand::rng().random_range(0..moment))).await;
-        gateway.kill().await?;
-        gateway = setup.start().await?;
+        victim.kill().await?;
     }
-    Ok(gateway)
+    Ok(())
 }
 
 /// Waits until one more answer came, if any comes soon.

@@ -1,8 +1,7 @@
-//! A gateway in this process: the whole of it, on a real socket, a real database file, against the simulator.
+//! A gateway in this process: the whole of it, on a real socket, a real database, against the simulator.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use secrecy::SecretString;
@@ -12,13 +11,15 @@ use wagate::config::Config;
 use wagate_simulator::Network;
 
 use crate::api::{Api, PASSWORD};
+use crate::database::Database;
 use crate::process::demo_binary;
+use crate::raw::Raw;
 
 /// A running gateway and its administrator. Stop it; dropping it without is for tests that failed anyway.
 pub struct Gateway {
     app: App,
     api: Api,
-    dir: Arc<TempDir>,
+    home: Home,
     network: Network,
 }
 
@@ -30,22 +31,22 @@ impl Deref for Gateway {
 }
 
 impl Gateway {
-    /// Starts on an empty folder.
+    /// Starts on an empty folder and an empty database.
     pub async fn start(network: &Network) -> Result<Self> {
-        Self::start_on(Arc::new(TempDir::new()?), network, |_| ()).await
+        Self::start_with(network, |_| ()).await
     }
 
-    /// Starts on an empty folder with settings of the test's own.
+    /// Starts on an empty folder and an empty database with settings of the test's own.
     pub async fn start_with(network: &Network, change: impl FnOnce(&mut Config)) -> Result<Self> {
-        Self::start_on(Arc::new(TempDir::new()?), network, change).await
+        Self::start_on(Home::empty(Database::of_run()?)?, network, change).await
     }
 
-    async fn start_on(dir: Arc<TempDir>, network: &Network, change: impl FnOnce(&mut Config)) -> Result<Self> {
-        let mut config = config(dir.path(), network)?;
+    async fn start_on(home: Home, network: &Network, change: impl FnOnce(&mut Config)) -> Result<Self> {
+        let mut config = home.config(network)?;
         change(&mut config);
         let app = App::start(config, Mode::Product).await?;
         let api = Api::login(&format!("http://{}", app.addr()), "admin", PASSWORD).await?;
-        Ok(Self { app, api, dir, network: network.clone() })
+        Ok(Self { app, api, home, network: network.clone() })
     }
 
     /// The gateway itself.
@@ -53,9 +54,9 @@ impl Gateway {
         &self.app
     }
 
-    /// The database file.
-    pub fn database(&self) -> PathBuf {
-        self.dir.path().join("wagate.db")
+    /// A way into the database.
+    pub async fn raw(&self) -> Result<Raw> {
+        self.home.raw().await
     }
 
     /// Stops in good order and starts again on the same state.
@@ -65,9 +66,9 @@ impl Gateway {
 
     /// Stops in good order and keeps the state.
     pub async fn rest(self) -> Resting {
-        let Self { app, dir, network, .. } = self;
+        let Self { app, home, network, .. } = self;
         app.stop().await;
-        Resting { dir, network }
+        Resting { home, network }
     }
 
     /// Stops in good order.
@@ -78,7 +79,7 @@ impl Gateway {
 
 /// The state of a gateway that does not run.
 pub struct Resting {
-    dir: Arc<TempDir>,
+    home: Home,
     network: Network,
 }
 
@@ -90,21 +91,47 @@ impl Resting {
 
     /// Starts on the state with settings of the test's own.
     pub async fn wake_with(self, change: impl FnOnce(&mut Config)) -> Result<Gateway> {
-        Gateway::start_on(self.dir, &self.network, change).await
+        Gateway::start_on(self.home, &self.network, change).await
     }
 
-    /// The database file.
-    pub fn database(&self) -> PathBuf {
-        self.dir.path().join("wagate.db")
+    /// A way into the database.
+    pub async fn raw(&self) -> Result<Raw> {
+        self.home.raw().await
     }
 
-    /// The folder that holds it.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+    /// The settings it was started with, but for those of a test's own.
+    pub fn config(&self) -> Result<Config> {
+        self.home.config(&self.network)
     }
 }
 
-/// The settings of a gateway under test. Webhooks may go to loopback, because that is where receivers are.
+/// What outlives a stop. The database goes before the folder.
+struct Home {
+    database: Database,
+    dir: TempDir,
+}
+
+impl Home {
+    fn empty(database: Database) -> Result<Self> {
+        Ok(Self { database, dir: TempDir::new()? })
+    }
+
+    fn config(&self, network: &Network) -> Result<Config> {
+        let mut config = config(self.dir.path(), network)?;
+        config.database = self.database.config(&self.file())?;
+        Ok(config)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("wagate.db")
+    }
+
+    async fn raw(&self) -> Result<Raw> {
+        self.database.raw(&self.file()).await
+    }
+}
+
+/// The settings of a gateway under test, on SQLite. Webhooks may go to loopback, because that is where receivers are.
 pub fn config(dir: &Path, network: &Network) -> Result<Config> {
     let mut config = Config::for_tests(dir)?;
     config.whatsapp.url = network.ws_url().parse()?;

@@ -3,10 +3,16 @@
 pub mod api;
 pub mod catalog;
 pub mod component;
+pub mod database;
+pub mod disk;
+pub mod engine;
 pub mod figures;
 pub mod gateway;
+pub mod haystack;
 pub mod post;
 pub mod process;
+pub mod raw;
 pub mod receiver;
 pub mod scene;
+pub mod servers;
 pub mod simulator;

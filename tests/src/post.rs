@@ -1,14 +1,13 @@
 //! A post office without WhatsApp: a real store with one session and its endpoint, and the deliverer on request. For
 //! tests of deliveries, and for benches of the store and the deliverer.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
-use wagate::config::{DatabaseConfig, VaultConfig, WebhookConfig};
+use wagate::config::{VaultConfig, WebhookConfig};
 use wagate::egress::Egress;
 use wagate::model::{
     Attempt, Chat, Clock, EndpointId, Incoming, Labels, MessageKind, Millis, Role, Scope, SessionId, Shape,
@@ -17,6 +16,9 @@ use wagate::store::deliveries::DeliveryRow;
 use wagate::store::events::{NewDelivery, Routed, Routing};
 use wagate::store::{Store, Vault};
 use wagate::webhook::Webhooks;
+
+use crate::database::Database;
+use crate::raw::Raw;
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +38,13 @@ pub struct Post {
     pub secret: String,
     sequence: u32,
     storing: Tasks,
+    home: Home,
+}
+
+/// What outlives a reopening. The database goes before the folder.
+#[derive(Debug)]
+struct Home {
+    database: Database,
     folder: TempDir,
 }
 
@@ -48,18 +57,23 @@ pub struct Running {
 }
 
 impl Post {
-    /// Opens it; the endpoint is at `url`.
+    /// Opens it on the engine of this run; the endpoint is at `url`.
     pub async fn to(url: &str, clock: Clock) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        Self::on(Database::of_run()?, url, clock).await
+    }
+
+    /// Opens it on this database; the endpoint is at `url`.
+    pub async fn on(database: Database, url: &str, clock: Clock) -> Result<Self> {
+        let home = Home { database, folder: tempfile::tempdir()? };
         let storing = Tasks::new();
-        let store = open(folder.path(), &clock, &storing).await?;
+        let store = home.open(&clock, &storing).await?;
         let owner = store.users().add("ida", Role::User, "no hash", false).await?;
         let session: SessionId = "ses_sales".parse()?;
         let url = url.parse()?;
         store.sessions(Scope::of(owner.id)).create(owner.id, session.clone(), "Sales", Some(&url)).await?;
         let secret = store.sessions(Scope::gateway()).webhook_secret(&session).await?.context("no secret")?;
         let secret = secret.expose_secret().to_owned();
-        Ok(Self { store, clock, session, secret, sequence: 0, storing, folder })
+        Ok(Self { store, clock, session, secret, sequence: 0, storing, home })
     }
 
     /// Closes the database as a process that ends would, and opens it again.
@@ -67,8 +81,19 @@ impl Post {
         self.store.close().await;
         self.storing.stop(PATIENCE).await;
         self.storing = Tasks::new();
-        self.store = open(self.folder.path(), &self.clock, &self.storing).await?;
+        self.store = self.home.open(&self.clock, &self.storing).await?;
         Ok(self)
+    }
+
+    /// Closes the store for good; what is left is its database.
+    pub async fn close(&self) {
+        self.store.close().await;
+        self.storing.stop(PATIENCE).await;
+    }
+
+    /// A way into the database.
+    pub async fn raw(&self) -> Result<Raw> {
+        self.home.database.raw(&self.home.folder.path().join("wagate.db")).await
     }
 
     /// The session's endpoint.
@@ -149,10 +174,13 @@ impl Running {
     }
 }
 
-async fn open(folder: &Path, clock: &Clock, tasks: &Tasks) -> Result<Store> {
-    let vault = Vault::open(&VaultConfig { master_key: None, key_file: folder.join("master.key") })?;
-    let config = DatabaseConfig::Sqlite { path: folder.join("wagate.db") };
-    Ok(Store::open(&config, vault, clock.clone(), tasks).await?)
+impl Home {
+    async fn open(&self, clock: &Clock, tasks: &Tasks) -> Result<Store> {
+        let folder = self.folder.path();
+        let vault = Vault::open(&VaultConfig { master_key: None, key_file: folder.join("master.key") })?;
+        let config = self.database.config(&folder.join("wagate.db"))?;
+        Ok(Store::open(&config, vault, clock.clone(), tasks).await?)
+    }
 }
 
 fn incoming(number: u32, now: Millis) -> Result<Incoming> {

@@ -1,14 +1,21 @@
 //! A gateway in a process of its own, as a user runs it, so that it can be killed.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use reqwest::StatusCode;
 use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::{Api, PASSWORD};
+use crate::api::{Api, PASSWORD, http_client};
+use crate::database::Database;
+
+/// How long a start may take, and how long a change of health.
+const STARTING: Duration = Duration::from_secs(30);
 
 /// How to run it.
 #[derive(Clone, Debug)]
@@ -17,6 +24,7 @@ pub struct Setup {
     data: PathBuf,
     port: u16,
     whatsapp: String,
+    more: Vec<(String, OsString)>,
 }
 
 /// A running process. It is killed when this is dropped.
@@ -24,6 +32,7 @@ pub struct Setup {
 pub struct Process {
     child: Child,
     base: String,
+    http: reqwest::Client,
 }
 
 impl Setup {
@@ -31,11 +40,40 @@ impl Setup {
     pub fn new(binary: &Path, data: &Path, whatsapp: &str) -> Result<Self> {
         // Bound and let go: the gateway comes back to the same port after each restart.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        Ok(Self { binary: binary.to_owned(), data: data.to_owned(), port, whatsapp: whatsapp.to_owned() })
+        Ok(Self {
+            binary: binary.to_owned(),
+            data: data.to_owned(),
+            port,
+            whatsapp: whatsapp.to_owned(),
+            more: Vec::new(),
+        })
     }
 
-    /// Starts it and waits until it answers.
+    /// The same with one more variable in its environment.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.more.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The same on this database.
+    #[must_use]
+    pub fn on(self, database: &Database) -> Self {
+        match database.url() {
+            Some(url) => self.with("DATABASE_URL", url),
+            None => self,
+        }
+    }
+
+    /// Starts it and waits until it is ready.
     pub async fn start(&self) -> Result<Process> {
+        let mut process = self.launch()?;
+        process.wait_ready().await.with_context(|| format!("see {}", self.data.join("log").display()))?;
+        Ok(process)
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn launch(&self) -> Result<Process> {
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("log"))?;
         let child = Command::new(&self.binary)
             .arg("serve")
@@ -46,15 +84,14 @@ impl Setup {
             .env("WHATSAPP_URL", &self.whatsapp)
             .env("WHATSAPP_VERSION", "2.3000.1000000000")
             .env("WEBHOOK_ALLOW", "127.0.0.0/8")
+            .envs(self.more.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}; build it first", self.binary.display()))?;
-        let mut process = Process { child, base: format!("http://127.0.0.1:{}", self.port) };
-        process.wait_ready().await.with_context(|| format!("see {}", self.data.join("log").display()))?;
-        Ok(process)
+        Ok(Process { child, base: format!("http://127.0.0.1:{}", self.port), http: http_client()? })
     }
 
     /// What the gateway has logged so far.
@@ -89,18 +126,41 @@ impl Process {
         Ok(self.child.try_wait()?)
     }
 
-    async fn wait_ready(&mut self) -> Result<()> {
-        let http = crate::api::http_client()?;
-        for _ in 0..1200 {
+    /// Waits until it has ended by itself; how.
+    pub async fn end(mut self) -> Result<std::process::ExitStatus> {
+        timeout(STARTING, self.child.wait()).await.context("the gateway did not end")?.map_err(Into::into)
+    }
+
+    /// What `/livez` or `/readyz` answers; `None` when nobody does.
+    pub async fn health(&self, path: &str) -> Option<StatusCode> {
+        let request = self.http.get(format!("{}{path}", self.base)).timeout(Duration::from_secs(10));
+        request.send().await.ok().map(|answer| answer.status())
+    }
+
+    /// Waits until it is alive and not ready, as it is while its database is away.
+    pub async fn wait_unready(&mut self) -> Result<()> {
+        self.wait_health("/readyz", StatusCode::SERVICE_UNAVAILABLE).await?;
+        self.wait_health("/livez", StatusCode::OK).await
+    }
+
+    /// Waits until it is ready.
+    pub async fn wait_ready(&mut self) -> Result<()> {
+        self.wait_health("/readyz", StatusCode::OK).await
+    }
+
+    async fn wait_health(&mut self, path: &str, wanted: StatusCode) -> Result<()> {
+        let deadline = Instant::now() + STARTING;
+        loop {
             if let Some(status) = self.ended()? {
-                bail!("the gateway ended at once with {status}");
+                bail!("the gateway has ended with {status}");
             }
-            if http.get(format!("{}/readyz", self.base)).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            let found = self.health(path).await;
+            if found == Some(wanted) {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            ensure!(Instant::now() < deadline, "{path} answered {found:?}, and never {wanted}");
+            sleep(Duration::from_millis(25)).await;
         }
-        bail!("the gateway did not become ready")
     }
 }
 

@@ -119,11 +119,46 @@ fn refuses_a_wrong_value_with_its_name_origin_and_what_was_expected() {
             ("WHATSAPP_VERSION", "2.3000"),
             "whatsapp.version is \"2.3000\" (environment WHATSAPP_VERSION): expected three numbers such as 2.3000.1",
         ),
+        (
+            ("RETENTION_EVENTS", "30"),
+            "retention.events is \"30\" (environment RETENTION_EVENTS): expected a time such as 30d, or off",
+        ),
+        (
+            ("RETENTION_ATTEMPTS", "0d"),
+            "retention.attempts is \"0d\" (environment RETENTION_ATTEMPTS): expected a time such as 14d, or off",
+        ),
+        (
+            ("RETENTION_SENDS", "23h"),
+            "retention.sends is \"23h\" (environment RETENTION_SENDS): an idempotency key is remembered for a day by the send it belongs to; give at least 1d, or off",
+        ),
+        (
+            ("RETENTION_SIZE", "1GB"),
+            "retention.size is \"1GB\" (environment RETENTION_SIZE): expected a number of MiB from 1, or off",
+        ),
+        (
+            ("RETENTION_SIZE", "99999999999999999999"),
+            "retention.size is \"99999999999999999999\" (environment RETENTION_SIZE): expected a number of MiB from 1, or off",
+        ),
         (("LOG_FORMAT", "xml"), "log.format is \"xml\" (environment LOG_FORMAT): expected text or json"),
     ];
     for (pair, message) in table {
         assert_eq!(refusal(&sources(&[pair])), message);
     }
+}
+
+#[test]
+fn each_retention_has_a_default_and_can_be_off() {
+    let days = |days: u64| Some(std::time::Duration::from_hours(days * 24));
+    let config = Config::load(&sources(&[])).unwrap().retention;
+    assert_eq!((config.events, config.attempts, config.sends, config.size), (days(30), days(14), days(90), None));
+
+    let config = sources(&[("RETENTION_EVENTS", "2d"), ("RETENTION_SENDS", "24h"), ("RETENTION_SIZE", "512")]);
+    let config = Config::load(&config).unwrap().retention;
+    assert_eq!((config.events, config.sends, config.size), (days(2), days(1), Some(512 * 1024 * 1024)));
+
+    let names = ["RETENTION_EVENTS", "RETENTION_ATTEMPTS", "RETENTION_SENDS", "RETENTION_SIZE"];
+    let config = Config::load(&sources(&names.map(|name| (name, "off")))).unwrap().retention;
+    assert_eq!((config.events, config.attempts, config.sends, config.size), (None, None, None, None));
 }
 
 fn database(environment: &[(&str, &str)]) -> DatabaseConfig {

@@ -5,6 +5,7 @@
 //!
 //! Invariant: an instance whose call did not end well is never called again.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -151,16 +152,18 @@ impl Running {
     /// Asks a hook, of a fresh instance after `init`.
     pub(super) async fn ask(&mut self, code: &Code, context: &CallContext, input: Input<'_>) -> Result<Answer, Fault> {
         let (limit, seat) = (self.arm(), self.state().meter.seat());
-        let asked = async {
-            let instance = self.begin(code).await?;
-            match input {
-                Input::Filter(message) => self.filter(code, &instance, context, message).await.map(Answer::Verdict),
-                Input::Transform(delivery) => {
-                    self.transform(code, &instance, context, delivery).await.map(Answer::Outcome)
+        let answer = {
+            let asked = pin!(async {
+                let instance = self.begin(code).await?;
+                match input {
+                    Input::Filter(message) => self.filter(code, &instance, context, message).await.map(Answer::Verdict),
+                    Input::Transform(delivery) => {
+                        self.transform(code, &instance, context, delivery).await.map(Answer::Outcome)
+                    }
                 }
-            }
+            });
+            tokio::time::timeout(limit, seated(seat, asked)).await
         };
-        let answer = tokio::time::timeout(limit, seated(seat, asked)).await;
         self.judge(answer)
     }
 

@@ -40,7 +40,7 @@ fn document(session: &SessionId, message: &Incoming, labels: &Labels) -> Message
 
 /// Brings what a patch may have changed up to date.
 pub(super) fn refresh(document: &mut Message, message: &Incoming, labels: &Labels) {
-    document.chat = message.chat.jid().to_owned();
+    message.chat.jid().clone_into(&mut document.chat);
     document.is_group = message.chat.is_group();
     document.content = content(message);
     document.labels = pairs(labels);

@@ -64,8 +64,8 @@ pub(super) async fn try_init(machine: &Machine, bound: &Bound) -> Result<(), Ref
     let link = Link::new(bound, 1, None, machine.outside.clock.now());
     let code = link.code(machine).await.map_err(refusal)?;
     let _ticking = machine.engine.ticker.busy();
-    let mut call = Call::idle(Arc::clone(&link.place), Arc::clone(&machine.outside));
-    call.deadline = Instant::now() + link.wall();
+    let deadline = Instant::now() + link.wall();
+    let mut call = Call::idle(Arc::clone(&link.place), Arc::clone(&machine.outside), deadline);
     call.rehearsal = true;
     machine.running(call).init(&code).await.map_err(refusal)
 }
@@ -91,8 +91,8 @@ fn stranger(machine: &Machine, settings: Settings) -> Call {
         policy: FailurePolicy::Open,
         settings,
     };
-    let mut call = Call::idle(Arc::new(place), Arc::clone(&machine.outside));
-    call.deadline = Instant::now() + Duration::from_millis(limits.wall_ms.into());
+    let deadline = Instant::now() + Duration::from_millis(limits.wall_ms.into());
+    let mut call = Call::idle(Arc::new(place), Arc::clone(&machine.outside), deadline);
     call.rehearsal = true;
     call
 }

@@ -155,16 +155,17 @@ impl Machine {
         };
         let answer = running.ask(&code, &context, input).await;
         let memory_kib = running.state().memory.kib();
+        let ended = Instant::now();
         let keep = link.reuse == Reuse::Warm && answer.is_ok();
         let call = if keep {
-            let idle = Call::idle(Arc::clone(&link.place), Arc::clone(&self.outside));
+            let idle = Call::idle(Arc::clone(&link.place), Arc::clone(&self.outside), ended);
             let call = running.put_down(idle);
-            link.pool.keep(running, &self.warm);
+            link.pool.keep(running, &self.warm, ended);
             call
         } else {
             running.end()
         };
-        Done { answer, took: started.elapsed(), memory_kib, call }
+        Done { answer, took: ended.saturating_duration_since(started), memory_kib, call }
     }
 }
 

@@ -35,13 +35,14 @@ impl Pool {
     }
 
     /// Keeps the instance for the next call, when it is sound and one of `places` is free.
-    pub(super) fn keep(&self, running: Running, places: &Arc<Semaphore>) {
-        let worn = running.calls >= CALLS || running.born.elapsed() >= LIFE || running.state().memory.is_half_full();
+    pub(super) fn keep(&self, running: Running, places: &Arc<Semaphore>, now: Instant) {
+        let old = now.saturating_duration_since(running.born) >= LIFE;
+        let worn = old || running.calls >= CALLS || running.state().memory.is_half_full();
         if worn {
             return;
         }
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            let idle = Idle { running, since: Instant::now(), _place: place };
+            let idle = Idle { running, since: now, _place: place };
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
         }
     }

@@ -122,12 +122,12 @@ impl Settings {
 
 impl Call {
     /// What a warm instance carries between two calls.
-    pub(super) fn idle(place: Arc<Place>, outside: Arc<Outside>) -> Self {
+    pub(super) fn idle(place: Arc<Place>, outside: Arc<Outside>, deadline: Instant) -> Self {
         Self {
             id: String::new(),
             place,
             outside,
-            deadline: Instant::now(),
+            deadline,
             rehearsal: false,
             chat: None,
             raised: false,

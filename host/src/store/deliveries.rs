@@ -2,6 +2,10 @@
 //!
 //! A claim takes a delivery until its lease ends and raises its epoch. Whoever settles names the epoch of the claim,
 //! so that a claimer who was too slow changes nothing.
+//!
+//! A claim is two statements, however many deliveries it takes: one moves their `due_at` to the end of the lease and
+//! leaves the claim's mark on them, one reads what bears the mark. Where two gateways on one database pick the same row,
+//! the second finds it moved and leaves it.
 
 use std::string::FromUtf8Error;
 use std::time::Duration;
@@ -18,14 +22,24 @@ use crate::model::{
 };
 
 statements! {
-    DUE = "SELECT d.id, d.event_id, d.body, d.body_bytes, d.content_type, d.headers, d.path_suffix, d.attempts, d.epoch,
+    /// MySQL's planner would begin with the sessions and sort a million rows; its text fixes the order and the index.
+    CLAIM = "WITH page AS (SELECT d.seq, d.due_at FROM deliveries d WHERE d.state = 'waiting' AND d.due_at <= $1
+            AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $2 AND $3 AND s.id = d.session_id)
+            ORDER BY d.due_at, d.seq LIMIT $4)
+        UPDATE deliveries SET leased_from = COALESCE(deliveries.leased_from, page.due_at), due_at = $5,
+            epoch = deliveries.epoch + 1, claim = $6
+        FROM page WHERE deliveries.seq = page.seq AND deliveries.state = 'waiting' AND deliveries.due_at = page.due_at",
+        mysql: "UPDATE (SELECT d.seq, d.due_at FROM deliveries d FORCE INDEX (deliveries_due)
+                STRAIGHT_JOIN sessions s ON s.id = d.session_id
+            WHERE d.state = 'waiting' AND d.due_at <= ? AND s.owner BETWEEN ? AND ?
+            ORDER BY d.due_at, d.seq LIMIT ?) AS page
+            STRAIGHT_JOIN deliveries w ON w.seq = page.seq
+        SET w.leased_from = COALESCE(w.leased_from, page.due_at), w.due_at = ?, w.epoch = w.epoch + 1, w.claim = ?
+        WHERE w.state = 'waiting' AND w.due_at = page.due_at";
+    CLAIMED = "SELECT d.id, d.event_id, d.body, d.body_bytes, d.content_type, d.headers, d.path_suffix, d.attempts, d.epoch,
         d.created_at, d.session_id, d.endpoint_id, e.name, e.url, e.secret
         FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
-        WHERE d.state = 'waiting' AND d.due_at <= $1
-        AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $2 AND $3 AND s.id = d.session_id)
-        ORDER BY d.due_at, d.seq LIMIT $4";
-    LEASE = "UPDATE deliveries SET leased_from = COALESCE(leased_from, due_at), due_at = $1, epoch = epoch + 1
-        WHERE id = $2 AND epoch = $3 AND state = 'waiting'";
+        WHERE d.state = 'waiting' AND d.due_at = $1 AND d.claim = $2 ORDER BY d.leased_from, d.seq";
     RELEASE = "UPDATE deliveries SET due_at = leased_from, leased_from = NULL
         WHERE state = 'waiting' AND leased_from IS NOT NULL
         AND session_id IN (SELECT id FROM sessions WHERE owner BETWEEN $1 AND $2)";
@@ -36,7 +50,10 @@ statements! {
         SELECT id, attempts, $1, $2, $3, $4, $5 FROM deliveries WHERE id = $6";
     NEXT_DUE = "SELECT d.due_at FROM deliveries d WHERE d.state = 'waiting'
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $1 AND $2 AND s.id = d.session_id)
-        ORDER BY d.due_at LIMIT 1";
+        ORDER BY d.due_at LIMIT 1",
+        mysql: "SELECT d.due_at FROM deliveries d FORCE INDEX (deliveries_due)
+            STRAIGHT_JOIN sessions s ON s.id = d.session_id
+        WHERE d.state = 'waiting' AND s.owner BETWEEN ? AND ? ORDER BY d.due_at LIMIT 1";
     LIST = "SELECT d.id, d.endpoint_id, d.state, d.attempts, COALESCE(d.leased_from, d.due_at) AS due_at
         FROM deliveries d JOIN sessions s ON s.id = d.session_id
         WHERE s.owner BETWEEN $1 AND $2 AND d.session_id = $3 ORDER BY d.seq DESC LIMIT $4";
@@ -84,23 +101,20 @@ impl Deliveries<'_> {
     /// A delivery whose endpoint cannot be read is logged, left out, and comes up again when its lease has ended.
     pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
         let ((low, high), now) = (self.1.owners(), self.0.clock().now());
+        let (until, mark): (Millis, i64) = (now.after(lease), rand::random());
         let work = self.0.write(move |tx| {
             Box::pin(async move {
-                let mut claimed = Vec::new();
-                on!(tx, |db, q| {
-                    let due = sqlx::query_as(q(DUE)).bind(now).bind(low).bind(high).bind(i64::from(limit));
-                    let due: Vec<DueRow> = due.fetch_all(&mut *db).await?;
-                    for row in due {
-                        let take = sqlx::query(q(LEASE)).bind(now.after(lease)).bind(&row.id).bind(row.epoch);
-                        if take.execute(&mut *db).await?.rows_affected() == 1 {
-                            claimed.push(row);
-                        }
+                let claimed: Vec<ClaimedRow> = on!(tx, |db, q| {
+                    let claim = sqlx::query(q(CLAIM)).bind(now).bind(low).bind(high).bind(i64::from(limit));
+                    if claim.bind(until).bind(mark).execute(&mut *db).await?.rows_affected() == 0 {
+                        return Ok(Vec::new());
                     }
+                    sqlx::query_as(q(CLAIMED)).bind(until).bind(mark).fetch_all(db).await?
                 });
                 Ok(claimed)
             })
         });
-        let readable = |row: DueRow| {
+        let readable = |row: ClaimedRow| {
             let id = row.id.clone();
             let failed =
                 |error: &StoreError| tracing::error!(delivery = %id, %error, "a delivery's endpoint cannot be read");
@@ -196,7 +210,7 @@ impl Deliveries<'_> {
 }
 
 #[derive(FromRow)]
-struct DueRow {
+struct ClaimedRow {
     id: DeliveryId,
     event_id: EventId,
     #[sqlx(flatten)]
@@ -208,12 +222,12 @@ struct DueRow {
     endpoint: EndpointRow,
 }
 
-impl DueRow {
+impl ClaimedRow {
     /// The delivery under the claim that has just been made.
     fn into_delivery(self, store: &Store) -> Result<Delivery, StoreError> {
         let Self { id, event_id: event, shape, attempts, epoch, created_at, endpoint } = self;
         let (endpoint, shape) = (endpoint.open(store.vault())?, shape.into_shape()?);
-        Ok(Delivery { id, event, endpoint, shape, attempts: count(attempts), epoch: epoch + 1, created_at })
+        Ok(Delivery { id, event, endpoint, shape, attempts: count(attempts), epoch, created_at })
     }
 }
 

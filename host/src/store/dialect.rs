@@ -15,7 +15,7 @@ use sqlx::SqliteConnection;
 use sqlx::migrate::{Migrate, Migrator};
 
 use super::StoreError;
-use super::pool::{Pool, Tx};
+use super::pool::{Pool, Tx, on};
 use super::sql::Sql;
 use crate::config::DatabaseConfig;
 
@@ -150,6 +150,18 @@ pub(in crate::store) fn is_busy(error: &sqlx::Error) -> bool {
         Some(error) => sqlite::is_busy(error) || postgres::is_busy(error) || mysql::is_busy(error),
         None => matches!(error, sqlx::Error::PoolTimedOut),
     }
+}
+
+/// About how many bytes the database's rows and indexes take. What deleted rows leave free is not counted, at the latest
+/// when the engine next counts.
+pub(in crate::store) async fn size(readers: &Pool) -> sqlx::Result<u64> {
+    let sql = match readers {
+        Pool::Sqlite(_) => sqlite::SIZE,
+        Pool::Postgres(_) => postgres::SIZE,
+        Pool::MySql(_) => mysql::SIZE,
+    };
+    let bytes: i64 = on!(readers, |db, q| { sqlx::query_scalar(q(sql)).fetch_one(db).await? });
+    Ok(bytes.unsigned_abs())
 }
 
 impl Source {

@@ -31,7 +31,7 @@ statements! {
         AND NOT EXISTS (SELECT 1 FROM routings r WHERE r.event_id = e.id AND r.due_at IS NOT NULL)
         AND seq > COALESCE((SELECT seq FROM events WHERE id = $3), 0) ORDER BY seq LIMIT $4";
     GET = "SELECT e.id, e.session_id, e.kind, e.payload, e.stored_at FROM events e JOIN sessions s ON s.id = e.session_id
-        WHERE s.owner BETWEEN $1 AND $2 AND e.id = $3";
+        WHERE s.owner BETWEEN $1 AND $2 AND e.id = $3 AND e.digest_until IS NULL";
     /// Messages, newest first: of each session as many as are wanted, and of those the newest.
     RECENT = "SELECT e.id, e.session_id, e.kind, e.payload, e.stored_at FROM sessions s JOIN events e ON e.session_id = s.id
         WHERE s.owner BETWEEN $1 AND $2 AND s.id = COALESCE($3, s.id) AND e.kind = 'message.received'

@@ -39,7 +39,7 @@ statements! {
         WHERE s.owner BETWEEN $1 AND $2 AND m.session_id = $3 AND m.message = $4";
 }
 
-/// How long an idempotency key is remembered.
+/// How long an idempotency key is remembered. Sends are kept for longer (`config::RetentionConfig::sends`).
 const KEY_LIFE: Duration = Duration::from_hours(24);
 
 /// How long a pending send counts as under way; after that its sender is taken to be gone.

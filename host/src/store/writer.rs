@@ -88,6 +88,11 @@ impl Writer {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    /// Whether somebody's job waits to be begun.
+    pub(in crate::store) fn is_awaited(&self) -> bool {
+        self.jobs.capacity() < self.jobs.max_capacity()
+    }
+
     /// Takes no more jobs, finishes those handed over, and waits until the connection and the lock are let go.
     pub(in crate::store) async fn close(&self) {
         self.closing.cancel();

@@ -8,10 +8,13 @@ export function members(hook, answer, known) {
   if (typeof answer !== 'object' || Array.isArray(answer)) {
     throw new Refusal(`${hook} returned ${show(answer)}; return nothing, or an object with ${list(known)}`);
   }
-  const given = Object.keys(answer).filter((name) => answer[name] !== undefined);
-  const unknown = given.find((name) => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new Refusal(`${hook} returned an object with ${show(unknown)}; there are only ${list(known)}`);
+  const given = [];
+  for (const name of Object.keys(answer)) {
+    if (answer[name] === undefined) continue;
+    if (!known.includes(name)) {
+      throw new Refusal(`${hook} returned an object with ${show(name)}; there are only ${list(known)}`);
+    }
+    given.push(name);
   }
   return given;
 }
@@ -51,25 +54,25 @@ export function whole(where, value, limit) {
 
 /** A plain object whose members are to be set, or, where they are null, taken away: `{set: [pair], remove: [name]}`. */
 export function changes(where, object) {
-  const entries = pairs(where, object, (value) => value === null);
-  return {
-    set: entries.filter(({ value }) => value !== null),
-    remove: entries.filter(({ value }) => value === null).map(({ name }) => name),
-  };
+  const remove = [];
+  const set = pairs(where, object, remove);
+  return { set, remove };
 }
 
-/** The members of a plain object as pairs; those that `keep` names keep their value as it is. */
-export function pairs(where, object, keep = () => false) {
-  if (object === undefined) return [];
+/** The members of a plain object as pairs. With a list for them, the names of those that are null go there. */
+export function pairs(where, object, nulls) {
+  const found = [];
+  if (object === undefined) return found;
   if (object === null || typeof object !== 'object' || Array.isArray(object)) {
     throw new Refusal(`${where} must be an object of names and values, not ${show(object)}`);
   }
-  return Object.entries(object)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => ({
-      name: name.toWellFormed(),
-      value: keep(value) ? value : scalar(`${where}.${name}`, value),
-    }));
+  for (const name of Object.keys(object)) {
+    const value = object[name];
+    if (value === undefined) continue;
+    if (value === null && nulls) nulls.push(name.toWellFormed());
+    else found.push({ name: name.toWellFormed(), value: scalar(`${where}.${name}`, value) });
+  }
+  return found;
 }
 
 /** A value in the words of an error. */

@@ -4,11 +4,18 @@
 const EngineDate = Date;
 let now;
 let seed = 0;
+let unmixed = ''; // the id of a call that has not asked for chance yet
 
 /** Sets the clock for the call that begins. */
-export function begin(context) {
-  now = context.now;
-  for (const char of context.callId) seed = Math.imul(seed ^ char.charCodeAt(0), 0x01000193) >>> 0;
+export function begin({ now: time, callId }) {
+  now = time;
+  unmixed = callId;
+}
+
+/** Mixes the call's id into the seed. */
+function sow() {
+  for (const char of unmixed) seed = Math.imul(seed ^ char.charCodeAt(0), 0x01000193) >>> 0;
+  unmixed = '';
 }
 
 function tell() {
@@ -30,6 +37,7 @@ globalThis.Date = class Date extends EngineDate {
 
 /** Mulberry32: small, and good enough to pick one of a few. Not for secrets. */
 Math.random = () => {
+  if (unmixed) sow();
   seed = (seed + 0x6d2b79f5) >>> 0;
   let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
   mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);

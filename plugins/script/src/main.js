@@ -30,13 +30,9 @@ function call(name, context, ask, read) {
   const script = loaded();
   if (!script[name]) return read(undefined);
   clock.begin(context);
-  const api = {
-    ...capabilities,
-    config: script.config,
-    attempt: context.attempt,
-    dryRun: context.dryRun,
-    now: context.now,
-  };
+  const { log, kv, http, outbox } = capabilities;
+  const { attempt, dryRun, now } = context;
+  const api = { log, kv, http, outbox, config: script.config, attempt, dryRun, now };
   const answer = script[name](ask(), api);
   if (typeof answer?.then === 'function') {
     throw new Refusal(`${name} returned a promise; write it without async, everything in api answers at once`);

@@ -3,7 +3,8 @@ import { changes, members, text, whole } from './answer.js';
 import { Refusal } from './failure.js';
 
 const DECISIONS = ['accept', 'drop', 'defer'];
-const CHANGES = ['text', 'chat', 'labels', 'routeTo'];
+const ANSWERS = [...DECISIONS, 'detail', 'text', 'chat', 'labels', 'routeTo'];
+const ORDINARY = { configurable: true, enumerable: true, writable: true };
 const HOUR = 3_600_000;
 
 /** The message as a script sees it. */
@@ -24,8 +25,15 @@ export function friendly(message) {
     kind: tag === 'media' || tag === 'other' ? val.kind : tag,
     text: words(tag, val),
     media: tag === 'media' ? { mime: val.mime, size: val.size, fileName: val.fileName } : null,
-    labels: Object.fromEntries(message.labels.map(({ name, value }) => [name, value])),
+    labels: object(message.labels),
   };
+}
+
+function object(pairs) {
+  const members = {};
+  // Not by assignment: a label may be called __proto__.
+  for (const { name, value } of pairs) Object.defineProperty(members, name, { value, ...ORDINARY });
+  return members;
 }
 
 /** Text, caption, emoji, or what another kind says; null when it says nothing. */
@@ -44,13 +52,14 @@ function words(tag, content) {
 
 /** The verdict that a script's answer means. */
 export function verdict(answer) {
-  const given = members('onMessage', answer, [...DECISIONS, 'detail', ...CHANGES]);
+  const given = members('onMessage', answer, ANSWERS);
   if (!given?.length) return { tag: 'pass' };
   const decision = DECISIONS.find((name) => given.includes(name));
+  if (!decision && given.includes('detail')) throw new Refusal("onMessage returned 'detail', which belongs to 'drop'");
+  if (!decision) return modified(answer);
   const stray = given.find((name) => name !== decision && !(decision === 'drop' && name === 'detail'));
-  if (decision && stray) throw new Refusal(`onMessage returned '${decision}' and '${stray}'; they exclude each other`);
-  if (given.includes('detail') && !decision) throw new Refusal("onMessage returned 'detail', which belongs to 'drop'");
-  return decision ? decided(decision, answer) : modified(answer);
+  if (stray) throw new Refusal(`onMessage returned '${decision}' and '${stray}'; they exclude each other`);
+  return decided(decision, answer);
 }
 
 function decided(decision, answer) {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use wagate::model::{Scope, SessionId};
+use wagate_tests::haystack;
+use wagate_tests::raw::Raw;
 use whatsapp_rust::wacore::appstate::hash::HashState;
 use whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
 use whatsapp_rust::wacore::store::traits::{
@@ -59,16 +60,11 @@ fn list(user: &str) -> DeviceListRecord {
     DeviceListRecord { user: user.to_owned(), devices: vec![], timestamp: 1, phash: None, raw_id: None }
 }
 
-async fn raw(path: &std::path::Path) -> SqlitePool {
-    SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap()
-}
-
 /// Rows of a session in every table of the key store.
-async fn rows(db: &SqlitePool, session: &str) -> Vec<i64> {
+async fn rows(raw: &Raw, session: &str) -> Vec<i64> {
     let mut counts = vec![];
     for table in TABLES {
-        let count = format!("SELECT COUNT(*) FROM {table} WHERE session_id = ?");
-        counts.push(sqlx::query_scalar(sqlx::AssertSqlSafe(count)).bind(session).fetch_one(db).await.unwrap());
+        counts.push(raw.count(table, &format!("session_id = '{session}'")).await.unwrap());
     }
     counts
 }
@@ -109,13 +105,13 @@ async fn remembers_which_prekeys_are_uploaded() {
     keys.store_prekey(4, b"", true).await.unwrap();
     bed.keys("ses_b").await.store_prekey(2, b"", false).await.unwrap();
     keys.mark_prekeys_uploaded(&[2, 300, 99]).await.unwrap();
-    let (_dir, path) = bed.file().await;
-    let uploaded: Vec<(String, Vec<u8>)> =
-        sqlx::query_as("SELECT session_id, name FROM whatsapp_keys WHERE kind = 'prekey' AND uploaded ORDER BY name")
-            .fetch_all(&raw(&path).await)
-            .await
-            .unwrap();
-    assert_eq!(uploaded, [2, 4, 300_u32].map(|id| ("ses_a".to_owned(), id.to_be_bytes().to_vec())));
+    let raw = bed.raw().await;
+    let uploaded = |session: &str| {
+        let condition = format!("kind = 'prekey' AND uploaded AND session_id = '{session}'");
+        raw.bytes(format!("SELECT name FROM whatsapp_keys WHERE {condition} ORDER BY name"))
+    };
+    assert_eq!(uploaded("ses_a").await.unwrap(), [2, 4, 300_u32].map(|id| id.to_be_bytes().to_vec()));
+    assert!(uploaded("ses_b").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -123,21 +119,16 @@ async fn a_batch_is_all_or_nothing() {
     let bed = Bed::new().await;
     let keys = bed.keys("ses_a").await;
     keys.put_session("ok-1", b"before").await.unwrap();
-    bed.store.close().await;
-    let db = raw(&bed.dir.path().join("wagate.db")).await;
+    let raw = bed.raw().await;
     for (table, column) in [
         ("whatsapp_keys", "name"),
         ("whatsapp_messages", "message_id"),
         ("whatsapp_sender_key_devices", "device"),
         ("whatsapp_lids", "lid"),
     ] {
-        let trap = format!(
-            "CREATE TRIGGER trap_{table} BEFORE INSERT ON {table} WHEN NEW.{column} = CAST('trap' AS BLOB)
-             BEGIN SELECT RAISE(ABORT, 'sprung'); END"
-        );
-        sqlx::query(sqlx::AssertSqlSafe(trap)).execute(&db).await.unwrap();
+        raw.refuse(table, Some((column, &b"trap"[..]))).await.unwrap();
     }
-    db.close().await;
+    raw.close().await;
     let bed = bed.reopen().await;
     let keys = bed.keys("ses_a").await;
     let record = |name: &str| (arc(name), Bytes::from_static(b"after"));
@@ -180,29 +171,28 @@ async fn a_batch_is_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn the_file_holds_no_key_bytes() {
-    let bed = Bed::new().await;
+async fn no_file_of_the_engine_holds_key_bytes() {
+    let bed = Bed::apart().await;
     let keys = bed.keys("ses_a").await;
     fill(&keys).await;
     let device = keys.load().await.unwrap().unwrap();
-    let (dir, _) = bed.file().await;
-    let parts = [
-        KEY[..8].to_vec(),
-        KEY[8..20].to_vec(),
-        device.identity_key.private_key.serialize()[..8].to_vec(),
-        device.noise_key.private_key.serialize()[..8].to_vec(),
-        device.adv_secret_key[..8].to_vec(),
-        json(&device)["noise_key"].to_string().as_bytes()[..20].to_vec(),
+    bed.store.close().await;
+    let (identity, noise) = (device.identity_key.private_key.serialize(), device.noise_key.private_key.serialize());
+    let written = json(&device)["noise_key"].to_string();
+    let needles: [(&str, &[u8]); 7] = [
+        ("the name of a session", b"ses_a"),
+        ("a key's beginning", &KEY[..8]),
+        ("a key's middle", &KEY[8..20]),
+        ("the identity key", &identity[..8]),
+        ("the noise key", &noise[..8]),
+        ("the linking secret", &device.adv_secret_key[..8]),
+        ("the noise key as JSON", &written.as_bytes()[..20]),
     ];
-    let mut seen = 0;
-    for file in std::fs::read_dir(dir.path()).unwrap() {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
-        seen += bytes.len();
-        for part in &parts {
-            assert!(!bytes.windows(part.len()).any(|window| window == part), "found a key in plain");
-        }
-    }
-    assert!(seen > 20_000, "the file was looked at: {seen} bytes");
+    let (found, looked_at) = haystack::find(bed.database.folder(&bed.file()).unwrap(), &needles).unwrap();
+    assert!(looked_at > 20_000, "the files were looked at: {looked_at} bytes");
+    assert!(found.iter().any(|(_, name)| name == needles[0].0), "the search finds what is there");
+    let secrets: Vec<_> = found.iter().filter(|(_, name)| name != needles[0].0).collect();
+    assert!(secrets.is_empty(), "{secrets:?}");
 }
 
 #[tokio::test]
@@ -212,17 +202,12 @@ async fn a_value_moved_to_another_row_does_not_open() {
     keys.put_session("mine", b"mine").await.unwrap();
     keys.put_session("theirs", b"theirs").await.unwrap();
     bed.keys("ses_b").await.put_session("mine", b"b's").await.unwrap();
-    bed.store.close().await;
-    let db = raw(&bed.dir.path().join("wagate.db")).await;
-    sqlx::query(
-        "UPDATE whatsapp_keys SET value = (SELECT value FROM whatsapp_keys k
-           WHERE k.session_id = 'ses_a' AND k.name = CAST('theirs' AS BLOB))
-         WHERE name = CAST('mine' AS BLOB)",
-    )
-    .execute(&db)
-    .await
-    .unwrap();
-    db.close().await;
+    let raw = bed.raw().await;
+    let (mine, theirs) = (raw.literal(b"mine"), raw.literal(b"theirs"));
+    let value = raw.bytes(format!("SELECT value FROM whatsapp_keys WHERE name = {theirs}")).await.unwrap().remove(0);
+    let value = raw.literal(&value);
+    raw.run(format!("UPDATE whatsapp_keys SET value = {value} WHERE name = {mine}")).await.unwrap();
+    raw.close().await;
     let bed = bed.reopen().await;
     bed.keys("ses_a").await.get_session("mine").await.unwrap_err();
     bed.keys("ses_b").await.get_session("mine").await.unwrap_err();
@@ -239,11 +224,10 @@ async fn wiping_leaves_no_row_and_touches_no_other_session() {
     bed.store.keys(id).wipe().await.unwrap();
     assert!(!bed.keys("ses_a").await.exists().await.unwrap());
     fill(&bed.keys("ses_c").await).await;
-    let (_dir, path) = bed.file().await;
-    let db = raw(&path).await;
-    assert_eq!(rows(&db, "ses_a").await, [0; 5]);
-    assert!(rows(&db, "ses_b").await.iter().all(|count| *count > 0));
-    assert_eq!(rows(&db, "ses_b").await, rows(&db, "ses_c").await);
+    let raw = bed.raw().await;
+    assert_eq!(rows(&raw, "ses_a").await, [0; 5]);
+    assert!(rows(&raw, "ses_b").await.iter().all(|count| *count > 0));
+    assert_eq!(rows(&raw, "ses_b").await, rows(&raw, "ses_c").await);
 }
 
 #[tokio::test]
@@ -255,10 +239,9 @@ async fn deleting_a_session_takes_its_keys_and_lets_none_in() {
     let id: SessionId = "ses_a".parse().unwrap();
     assert!(bed.store.sessions(Scope::gateway()).delete(&id).await.unwrap());
     keys.put_session("late", b"flush of a client that has not stopped yet").await.unwrap_err();
-    let (_dir, path) = bed.file().await;
-    let db = raw(&path).await;
-    assert_eq!(rows(&db, "ses_a").await, [0; 5]);
-    assert!(rows(&db, "ses_b").await.iter().all(|count| *count > 0));
+    let raw = bed.raw().await;
+    assert_eq!(rows(&raw, "ses_a").await, [0; 5]);
+    assert!(rows(&raw, "ses_b").await.iter().all(|count| *count > 0));
 }
 
 #[tokio::test]
@@ -267,8 +250,7 @@ async fn forgetting_the_link_forgets_the_keys() {
     fill(&bed.keys("ses_a").await).await;
     let id: SessionId = "ses_a".parse().unwrap();
     bed.store.sessions(Scope::gateway()).set_link(&id, None).await.unwrap();
-    let (_dir, path) = bed.file().await;
-    assert_eq!(rows(&raw(&path).await, "ses_a").await, [0; 5]);
+    assert_eq!(rows(&bed.raw().await, "ses_a").await, [0; 5]);
 }
 
 /// The oracle forgets the number altogether: moving one address away drops the number's entry even when it points

@@ -9,6 +9,7 @@ use wagate::model::{
 };
 use wagate::store::plugins::{MOST_VERSIONS, NewBinding, NewVersion};
 use wagate::store::{Store, StoreError};
+use wagate_tests::haystack;
 
 use super::{Place, START, session, shop, user};
 
@@ -174,7 +175,7 @@ async fn a_component_nobody_uses_goes_after_a_while() {
 
 #[tokio::test]
 async fn bindings_keep_their_configuration_sealed_and_count_their_changes() {
-    let place = Place::new();
+    let place = Place::apart().await;
     let store = place.open().await;
     let (scope, id) = shop(&store).await;
     let plugin = installed(&store, scope.user().unwrap(), "router").await;
@@ -197,8 +198,10 @@ async fn bindings_keep_their_configuration_sealed_and_count_their_changes() {
     assert!(calls.rebind(&wanted).await.unwrap().is_none());
 
     store.close().await;
-    let file = std::fs::read(place.path()).unwrap();
-    assert!(!file.windows(6).any(|bytes| bytes == b"geheim"), "the file holds no configuration");
+    let (path, secret) = (place.path(), &b"geheim"[..]);
+    let folder = place.database.folder(&path).unwrap();
+    let (found, looked_at) = haystack::find(folder, &[("the configuration", secret)]).unwrap();
+    assert!(looked_at > 20_000 && found.is_empty(), "{found:?} in {looked_at} bytes");
 }
 
 #[tokio::test]
@@ -292,8 +295,7 @@ async fn a_log_keeps_its_newest_thousand_lines() {
     assert_eq!(calls.logs(&other.id, 10).await.unwrap(), [line(&other.id, "alone")]);
 
     store.close().await;
-    let rows: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM plugin_logs").fetch_one(&mut place.raw().await).await.unwrap();
+    let rows = place.raw().await.count("plugin_logs", "1 = 1").await.unwrap();
     assert_eq!(rows, 1001, "the others are gone from the file");
 }
 
@@ -329,7 +331,7 @@ async fn plugins_go_with_their_user_and_leave_nothing() {
     place.clock.advance(Duration::from_hours(1));
     store.plugins(Scope::gateway()).add_component(b"sweeps").await.unwrap();
     store.close().await;
-    let mut raw = place.raw().await;
+    let raw = place.raw().await;
     for (table, expected) in [
         ("plugins", 0),
         ("plugin_versions", 0),
@@ -338,8 +340,6 @@ async fn plugins_go_with_their_user_and_leave_nothing() {
         ("plugin_gifts", 0),
         ("components", 1),
     ] {
-        let count = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}")));
-        let count: i64 = count.fetch_one(&mut raw).await.unwrap();
-        assert_eq!(count, expected, "{table}");
+        assert_eq!(raw.count(table, "1 = 1").await.unwrap(), expected, "{table}");
     }
 }

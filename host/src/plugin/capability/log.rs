@@ -18,6 +18,10 @@ pub(in crate::plugin) struct Lines {
 }
 
 impl Lines {
+    pub(in crate::plugin) fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.dropped == 0
+    }
+
     /// The lines, and one more that says how many were dropped.
     pub(in crate::plugin) fn finish(self, plugin: &PluginId, at: Millis, call: &str) -> Vec<LogLine> {
         let Self { mut kept, dropped } = self;

@@ -1,9 +1,10 @@
 //! What the calls of a passage leave: steps, effects, lines; and what they share: values and the facts of a call.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -102,10 +103,13 @@ impl Ledger {
     /// Calls a hook. What it answers must be judged and closed.
     pub(super) async fn call(&mut self, link: &Link, input: Input<'_>) -> (Result<Answer, Fault>, Open) {
         let now = self.machine.outside.clock.now();
-        let mut call = Call::idle(Arc::clone(&link.place), Arc::clone(&self.machine.outside));
+        let deadline = Instant::now() + link.wall();
+        let mut call = Call::idle(Arc::clone(&link.place), Arc::clone(&self.machine.outside), deadline);
         call.id = self.call_id();
         call.rehearsal = self.rehearsal;
-        call.chat.clone_from(&self.chat);
+        if link.place.grants.reply {
+            call.chat.clone_from(&self.chat);
+        }
         // Only what a plugin raised came from no chat.
         call.raised = self.chat.is_none();
         if !self.keys.is_empty() {
@@ -136,10 +140,12 @@ impl Ledger {
         judged: Result<(T, Said), Fault>,
     ) -> Result<T, Fault> {
         let Open { mut call, took, memory_kib } = open;
-        let (place, now) = (&link.place, self.machine.outside.clock.now());
-        let lines = call.lines.finish(&place.plugin, now, &call.id);
-        let kept = self.lines.entry(place.plugin.clone()).or_default();
-        self.logs.extend(bounded(lines, kept));
+        let (place, now) = (&link.place, || self.machine.outside.clock.now());
+        if !call.lines.is_empty() {
+            let lines = call.lines.finish(&place.plugin, now(), &call.id);
+            let kept = self.lines.entry(place.plugin.clone()).or_default();
+            self.logs.extend(bounded(lines, kept));
+        }
         if let Some(record) = link.record.as_ref().filter(|_| !matches!(judged, Err(Fault::Suspended(_)))) {
             record.took(took);
         }
@@ -152,6 +158,7 @@ impl Ledger {
                 (Ok(value), said)
             }
             Err(fault) => {
+                let now = now();
                 link.failed(&fault, &call.id, now);
                 call.keys.discard();
                 let detail = fault.to_string();
@@ -205,10 +212,12 @@ impl Ledger {
 
     fn call_id(&self) -> String {
         let number = CALLS.fetch_add(1, Ordering::Relaxed);
-        match &self.event {
-            Some(event) => format!("{event}.{}.{number:x}", self.attempt),
-            None => format!("out.{:x}.{number:x}", self.machine.outside.clock.now().0),
-        }
+        let mut id = String::with_capacity(64);
+        let _cannot_fail = match &self.event {
+            Some(event) => write!(id, "{}.{}.{number:x}", event.as_str(), self.attempt),
+            None => write!(id, "out.{:x}.{number:x}", self.machine.outside.clock.now().0),
+        };
+        id
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{PatchError, check};
 use crate::model::{Chat, Incoming, Labels, MessageKind};
@@ -91,16 +91,28 @@ fn carries_text(message: &Incoming) -> bool {
 /// The patch as the trace shows it: what is new, by field.
 pub(in crate::plugin) fn shown(patch: &MessagePatch) -> Value {
     let MessagePatch { text, chat, set_labels, remove_labels, route_to } = patch;
-    let labels: Map<String, Value> =
-        set_labels.iter().map(|label| (label.name.clone(), Value::from(label.value.as_str()))).collect();
-    let fields = [
-        ("text", text.as_ref().map(|text| json!(text))),
-        ("chat", chat.as_ref().map(|chat| json!(chat))),
-        ("set_labels", (!labels.is_empty()).then_some(Value::Object(labels))),
-        ("remove_labels", (!remove_labels.is_empty()).then(|| json!(remove_labels))),
-        ("route_to", route_to.as_ref().map(|names| json!(names))),
-    ];
-    Value::Object(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+    let mut fields = Map::new();
+    let mut show = |name: &str, value| fields.insert(name.to_owned(), value);
+    if let Some(text) = text {
+        show("text", Value::from(text.as_str()));
+    }
+    if let Some(chat) = chat {
+        show("chat", Value::from(chat.as_str()));
+    }
+    if !set_labels.is_empty() {
+        let mut labels = Map::new();
+        for label in set_labels {
+            labels.insert(label.name.clone(), Value::from(label.value.as_str()));
+        }
+        show("set_labels", Value::Object(labels));
+    }
+    if !remove_labels.is_empty() {
+        show("remove_labels", Value::from(remove_labels.as_slice()));
+    }
+    if let Some(names) = route_to {
+        show("route_to", Value::from(names.as_slice()));
+    }
+    Value::Object(fields)
 }
 
 /// The reason of a drop.

@@ -18,11 +18,18 @@ use super::{APPLIED, Opened, Source, upgrade};
 use crate::config::{DatabaseTls, ServerConfig};
 use crate::store::StoreError;
 use crate::store::pool::{Engine, Tx};
+use crate::store::sql::{Sql, sql};
 
 /// The schema, embedded.
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/mysql");
 
 const ENGINE: &str = "MySQL";
+
+/// As the server counted last.
+pub(super) const SIZE: Sql = sql!(
+    "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED) FROM information_schema.tables
+        WHERE table_schema = DATABASE()"
+);
 
 /// Prepared statements a connection keeps: room for every statement of ours.
 const STATEMENTS: usize = 256;

@@ -17,11 +17,21 @@ use super::{APPLIED, Opened, Source, upgrade};
 use crate::config::{DatabaseTls, ServerConfig};
 use crate::store::StoreError;
 use crate::store::pool::{Engine, Tx};
+use crate::store::sql::{Sql, sql};
 
 /// The schema, embedded.
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 const ENGINE: &str = "PostgreSQL";
+
+/// The tables' files never shrink, so each counts as far as it is filled with rows.
+pub(super) const SIZE: Sql = sql!(
+    "SELECT CAST(COALESCE(SUM(pg_total_relation_size(t.relid) * LEAST(1.0, t.n_live_tup * (28 + w.width)::numeric
+            / GREATEST(pg_relation_size(t.relid), 1))), 0) AS BIGINT)
+        FROM pg_stat_user_tables t LEFT JOIN (SELECT schemaname, tablename, SUM(avg_width) AS width FROM pg_stats
+            GROUP BY 1, 2) w ON w.schemaname = t.schemaname AND w.tablename = t.relname
+        WHERE t.schemaname = current_schema()"
+);
 
 /// The oldest release that works, as `server_version_num` has it.
 const OLDEST: u32 = 130_000;

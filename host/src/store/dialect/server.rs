@@ -48,7 +48,7 @@ pub(super) async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> s
 /// The readers' pool, without its server. A connection that broke while it was idle is replaced before it is used.
 pub(super) fn readers<DB: Database>() -> PoolOptions<DB> {
     let options = PoolOptions::new().max_connections(READERS).acquire_timeout(ACQUIRE).test_before_acquire(false);
-    options.before_acquire(|connection, idle| {
+    options.before_acquire(|connection: &mut DB::Connection, idle| {
         Box::pin(async move {
             if idle.idle_for > FRESH {
                 connection.ping().await?;

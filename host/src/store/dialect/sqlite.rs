@@ -33,6 +33,12 @@ pub(super) const NEXT_JOB: Sql = sql!("RELEASE SAVEPOINT job; SAVEPOINT job");
 /// Fails where a failure has ended the transaction.
 pub(super) const COMMIT: Sql = sql!("COMMIT");
 
+/// Pages in use; those that are free wait in the file for new rows.
+pub(super) const SIZE: Sql = sql!(
+    "SELECT (c.page_count - f.freelist_count) * s.page_size
+    FROM pragma_page_count c, pragma_freelist_count f, pragma_page_size s"
+);
+
 /// Connections that read at the same time.
 const READERS: u32 = 4;
 

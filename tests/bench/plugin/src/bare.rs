@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits,
@@ -16,7 +16,7 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-use wagate::plugin::{config, http, kv, log, outbox, types};
+use self::wagate::plugin::{config, http, kv, log, outbox, types};
 
 /// The component, ready to be called.
 pub(crate) struct Bare {
@@ -30,10 +30,11 @@ struct State {
 
 impl Bare {
     pub(crate) fn new(component: &[u8]) -> Result<Self> {
-        let engine = Engine::new(&settings())?;
+        let engine = Engine::new(&settings()).map_err(plain)?;
         let mut linker = Linker::new(&engine);
-        MessagePlugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-        let plugin = MessagePluginPre::new(linker.instantiate_pre(&Component::new(&engine, component)?)?)?;
+        MessagePlugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(plain)?;
+        let component = Component::new(&engine, component).map_err(plain)?;
+        let plugin = linker.instantiate_pre(&component).and_then(MessagePluginPre::new).map_err(plain)?;
         Ok(Self { engine, plugin })
     }
 
@@ -55,8 +56,8 @@ impl Bare {
         let mut store = Store::new(&self.engine, State { limits });
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1 << 40);
-        let instance = self.plugin.instantiate_async(&mut store).await?;
-        let ready = instance.wagate_plugin_lifecycle().call_init(&mut store).await?;
+        let instance = self.plugin.instantiate_async(&mut store).await.map_err(plain)?;
+        let ready = instance.wagate_plugin_lifecycle().call_init(&mut store).await.map_err(plain)?;
         ensure!(ready.is_ok(), "init refused: {ready:?}");
         Ok((store, instance))
     }
@@ -123,7 +124,8 @@ async fn call(store: &mut Store<State>, instance: &MessagePlugin) -> Result<()> 
         content: types::Content::Text(types::TextContent { body: crate::text() }),
         labels: Vec::new(),
     };
-    let verdict = instance.wagate_plugin_message_filter().call_on_message(store, &context, &message).await?;
+    let verdict =
+        instance.wagate_plugin_message_filter().call_on_message(store, &context, &message).await.map_err(plain)?;
     ensure!(
         matches!(verdict, Ok(exports::wagate::plugin::message_filter::Verdict::Modify(_))),
         "the router said {verdict:?}"
@@ -187,4 +189,9 @@ impl outbox::Host for State {
     fn emit_event(&mut self, _: String, _: String) -> Result<(), outbox::Error> {
         Ok(())
     }
+}
+
+/// The engine's error is none of the standard library's.
+fn plain(error: wasmtime::Error) -> Error {
+    Error::msg(format!("{error:#}"))
 }
