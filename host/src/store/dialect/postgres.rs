@@ -68,12 +68,12 @@ impl fmt::Debug for PostgresServer {
 }
 
 /// Opens the database, which must exist, and brings it to the newest schema.
-pub(super) async fn open(server: &ServerConfig) -> Result<Opened, StoreError> {
+pub(super) async fn open(server: &ServerConfig, target: Option<i64>) -> Result<Opened, StoreError> {
     let mut connection = dial(server).await?;
     check(server, &mut connection).await?;
     // The lock is of the connection: it ends with it, whatever happens, and others wait for it as long as it takes.
     connection.lock().await.map_err(sqlx::Error::from)?;
-    upgrade(&mut connection, &MIGRATIONS).await?;
+    upgrade(&mut connection, &MIGRATIONS, target).await?;
     connection.close().await?;
     let writing = options(server).options([
         ("synchronous_commit", "on"),
@@ -119,7 +119,8 @@ pub(super) fn is_away(error: &(dyn DatabaseError + 'static)) -> bool {
     })
 }
 
-async fn dial(server: &ServerConfig) -> Result<PgConnection, StoreError> {
+/// A connection to the database as it is.
+pub(super) async fn dial(server: &ServerConfig) -> Result<PgConnection, StoreError> {
     let fix = |code: &str| match code {
         "28P01" | "28000" => Some("check DB_USER and DB_PASS, and what the server's pg_hba.conf lets in"),
         "3D000" => Some("make it first: CREATE DATABASE … ENCODING 'UTF8'"),
