@@ -6,11 +6,12 @@
 //!
 //! [`schema`] knows the tables, from the migrations themselves. [`snapshot`] reads a database and [`dump`] a file, each
 //! into a [`Sink`]: one that writes a dump, one that verifies, one that restores. SQL that is made at run time stands in
-//! [`rows`], and what is SQLite's alone in [`file`].
+//! [`rows`], and what is SQLite's alone in [`file`]; [`copying`] has a running gateway copy its file.
 //!
 //! Invariants: a backup has its name only once it is whole, verified and on disk; a restore that fails leaves an empty
 //! database.
 
+mod copying;
 mod draft;
 mod dump;
 mod file;
@@ -30,10 +31,12 @@ use self::rows::Row;
 use self::schema::Table;
 use self::snapshot::Snapshot;
 use super::pool::Engine;
+use super::vault::KeyId;
 use super::{Store, StoreError, dialect};
 use crate::config::DatabaseConfig;
 use crate::model::Clock;
 
+pub use copying::{Copying, Progress, State};
 pub use file::{copy, deliver, inspect};
 pub use restore::{Restored, restore};
 
@@ -124,17 +127,45 @@ pub enum BackupError {
         /// How to proceed.
         fix: &'static str,
     },
+    /// The empty database has tables that rows of the backup may not fit.
+    #[error(
+        "{database} is empty, but has schema {found} already, and the backup has {backup}, whose rows are brought there \
+         by migrations; restore into a database without tables"
+    )]
+    Ahead {
+        /// The database.
+        database: String,
+        /// Its newest migration.
+        found: i64,
+        /// The backup's newest migration.
+        backup: i64,
+    },
+    /// A gateway works on the database that was to be restored into.
+    #[error("a gateway is active on {0}; stop it first, or restore into another database")]
+    Active(String),
+    /// One copy is made at a time.
+    #[error("a copy of the database is being made already")]
+    UnderWay,
+    /// The gateway stops.
+    #[error("the gateway stopped before the copy was complete, and nothing is left of it")]
+    Stopped,
     /// The key is another one.
     #[error(
-        "a sealed value of {table} does not open: it needs the master key {key}; put that key where this gateway \
-         looks for it (MASTER_KEY, or master.key in the data folder)"
+        "the backup needs the master key {needed} (for {table}), and there is only {found}; put {needed} where this \
+         gateway looks for it: the key file, MASTER_KEY, MASTER_KEY_COMMAND, or the old keys (MASTER_KEYS_OLD, \
+         master.key.old)"
     )]
-    Sealed {
-        /// The table.
-        table: String,
-        /// The id of the key it was sealed under.
-        key: String,
+    KeyLost {
+        /// The table with the value that was met first.
+        table: &'static str,
+        /// The key's id.
+        needed: KeyId,
+        /// The keys that are there, each with where it was found.
+        found: String,
     },
+    /// The key is there, and a value does not open all the same.
+    #[error("a sealed value of {0} opens under none of the keys, though the one it names is there: it was damaged")]
+    Unreadable(&'static str),
     /// A table could not be read or written.
     #[error("the table {table}: {reason}")]
     Table {

@@ -136,7 +136,8 @@ impl Sink for Writer {
     }
 
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError> {
-        self.contents.keys.extend(self.sealed.as_ref().and_then(|sealed| sealed.key(&row)));
+        let key = self.sealed.as_ref().and_then(|sealed| sealed.key(&row));
+        self.contents.keys.extend(key.map(|key| key.to_string()));
         if let Some(rows) = self.contents.tables.get_mut(&table.name) {
             *rows += 1;
         }
@@ -309,7 +310,7 @@ fn checksum(digest: &Sha256) -> Vec<u8> {
 }
 
 /// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _infallible = write!(text, "{byte:02x}");

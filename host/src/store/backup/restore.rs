@@ -4,7 +4,7 @@
 //! brought to the schema of the backup, takes all rows in one transaction, and only then goes on to the newest schema, so
 //! that migrations meet the rows as they would have met them at home. A copied file goes into a SQLite database as it is.
 //!
-//! Invariant: rows are written only into a database that has none, and all of them or none.
+//! Invariant: rows are written only into a database that has none and that no gateway works on, and all of them or none.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,9 +21,10 @@ use super::sealed::{self, Sealed};
 use super::snapshot::Snapshot;
 use super::{BackupError, Contents, Sink, file};
 use crate::config::DatabaseConfig;
-use crate::store::Vault;
-use crate::store::dialect;
+use crate::store::dialect::{self, Source};
+use crate::store::leader;
 use crate::store::pool::Tx;
+use crate::store::vault::{Keyring, Vault};
 
 /// Rows in one statement.
 const BATCH: usize = 64;
@@ -103,7 +104,8 @@ pub async fn restore(
     refuse_rows(config).await?;
     let backup = Backup::open(from).await?;
     let dump = matches!(backup, Backup::Dump(_));
-    let mut verifier = Verifier { vault, sealed: None, numbers: Vec::new(), keys: BTreeSet::new() };
+    let ring = vault.ring();
+    let mut verifier = Verifier { ring: &ring, sealed: None, numbers: Vec::new(), keys: BTreeSet::new() };
     let mut contents = backup.pour(from, &mut verifier).await?;
     contents.keys.append(&mut verifier.keys);
     if !rehearsal {
@@ -189,12 +191,18 @@ async fn load(
 ) -> Result<(), BackupError> {
     let backup = Backup::open(from).await?;
     let schema = Schema::of(backup.version()).await?;
+    let applied = dialect::applied(config).await?.into_iter().max();
+    if let Some(found) = applied.filter(|found| *found > schema.version) {
+        let database = config.to_string();
+        return Err(BackupError::Ahead { database, found, backup: schema.version });
+    }
     let opened = dialect::open_at(config, Some(schema.version)).await?;
     opened.readers.close().await;
     let mut tx = match opened.tx {
         Some(tx) => tx,
         None => opened.source.connect().await?,
     };
+    keep_gateways_out(&mut tx, &opened.source, &schema, config).await?;
     // Not part of the transaction: MySQL would commit it. Numbers that are left out harm nobody.
     for (table, next) in numbers {
         rows::begin_numbers(&mut tx, table, *next).await.map_err(BackupError::table(table))?;
@@ -208,6 +216,17 @@ async fn load(
     };
     let closed = tx.close().await;
     done.and(closed.map_err(BackupError::from))
+}
+
+/// Takes the lock of whoever leads on a server, so that no gateway writes meanwhile; it ends with the connection.
+async fn keep_gateways_out(
+    tx: &mut Tx,
+    source: &Source,
+    schema: &Schema,
+    config: &DatabaseConfig,
+) -> Result<(), BackupError> {
+    let Some((_, election)) = source.candidate().filter(|_| schema.version >= leader::SINCE) else { return Ok(()) };
+    if leader::lock(tx, election).await? { Ok(()) } else { Err(BackupError::Active(config.to_string())) }
 }
 
 async fn fill(
@@ -237,7 +256,7 @@ async fn fill(
 
 /// Opens every sealed value, and keeps none.
 struct Verifier<'a> {
-    vault: &'a Vault,
+    ring: &'a Keyring,
     sealed: Option<Sealed>,
     /// Tables and the next number each gives out by itself.
     numbers: Vec<(Table, i64)>,
@@ -253,10 +272,10 @@ impl Sink for Verifier<'_> {
     }
 
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError> {
-        sealed::check_setting(self.vault, table, &row)?;
+        sealed::check_setting(self.ring, table, &row)?;
         if let Some(sealed) = &self.sealed {
-            sealed.check(self.vault, &row)?;
-            self.keys.extend(sealed.key(&row));
+            sealed.check(self.ring, &row)?;
+            self.keys.extend(sealed.key(&row).map(|key| key.to_string()));
         }
         Ok(())
     }

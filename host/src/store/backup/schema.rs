@@ -2,6 +2,7 @@
 //!
 //! The migrations of SQLite run in memory and the result is asked for its tables. All engines have the same ones, which a
 //! test sees to, so this one answer serves every engine, and a table that a migration adds is in every backup from then on.
+//! What a database notes for itself is no data and not among them: its migrations, and which gateway leads on it.
 //!
 //! Invariant: names consist of lower-case letters, digits and underscores, so that they can stand in a statement.
 
@@ -12,7 +13,7 @@ use crate::store::{StoreError, dialect};
 
 /// Asked of SQLite only, and of its own tables only.
 const TABLES: &str = "SELECT name, UPPER(sql) LIKE '% AUTOINCREMENT%' FROM sqlite_master
-    WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations' ORDER BY name";
+    WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT IN ('_sqlx_migrations', 'leadership') ORDER BY name";
 const COLUMNS: &str = "SELECT name, type, pk FROM pragma_table_info($1) ORDER BY cid";
 const PARENTS: &str = "SELECT \"table\" FROM pragma_foreign_key_list($1)";
 
@@ -172,5 +173,6 @@ mod tests {
         assert!(at("users") < at("sessions") && at("deliveries") < at("attempts"));
         let older = Schema::of(2).await.unwrap();
         assert!(older.table("plugins").is_none() && older.table("events").is_some());
+        assert!(schema.table("leadership").is_none(), "who leads on a database is no data");
     }
 }
