@@ -9,7 +9,9 @@ use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::routes::plugins::{bindings, trials};
-use super::routes::{backup, contacts, endpoints, events, login, pairing, plugins, send, sessions, users, vault, webhook};
+use super::routes::{
+    backup, contacts, endpoints, events, login, pairing, plugins, send, sessions, users, vault, webhook,
+};
 use super::{Site, docs, health, live, middleware};
 
 /// The routes with their description.

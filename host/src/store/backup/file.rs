@@ -111,7 +111,8 @@ async fn transfer(connection: &mut SqliteConnection, from: &Path, to: &Path) -> 
     let version: Option<i64> = sqlx::query_scalar(version).fetch_one(&mut *connection).await?;
     sqlx::raw_sql("COMMIT").execute(connection).await?;
     let schema = version.ok_or_else(|| BackupError::Blank(from.display().to_string()))?;
-    rows.remove("_sqlx_migrations");
+    // What a database notes for itself counts for nothing; see `schema`.
+    rows.retain(|name, _| !["_sqlx_migrations", "leadership"].contains(&name.as_str()));
     Ok(Contents { schema, tables: rows, ..Contents::default() })
 }
 

@@ -24,6 +24,7 @@ use crate::config::DatabaseConfig;
 use crate::store::dialect::{self, Source};
 use crate::store::leader;
 use crate::store::pool::Tx;
+use crate::store::sql::Sql;
 use crate::store::vault::{Keyring, Vault};
 
 /// Rows in one statement.
@@ -202,31 +203,39 @@ async fn load(
         Some(tx) => tx,
         None => opened.source.connect().await?,
     };
-    keep_gateways_out(&mut tx, &opened.source, &schema, config).await?;
+    let let_in = keep_gateways_out(&mut tx, &opened.source, &schema, config).await?;
     // Not part of the transaction: MySQL would commit it. Numbers that are left out harm nobody.
     for (table, next) in numbers {
         rows::begin_numbers(&mut tx, table, *next).await.map_err(BackupError::table(table))?;
     }
     tx.run(opened.source.begin()).await?;
     let filled = fill(&mut tx, backup, from, config, contents, &schema).await;
-    let done = match filled {
-        Ok(()) => tx.run(opened.source.commit()).await.map_err(BackupError::from),
-        // The connection goes, and what it did with it.
-        failed => failed,
-    };
+    // Where it failed, the connection goes, and what it did with it.
+    if filled.is_ok() {
+        tx.run(opened.source.commit()).await?;
+        if let Some(unlock) = let_in {
+            tx.run(unlock).await?;
+        }
+    }
     let closed = tx.close().await;
-    done.and(closed.map_err(BackupError::from))
+    filled.and(closed.map_err(BackupError::from))
 }
 
-/// Takes the lock of whoever leads on a server, so that no gateway writes meanwhile; it ends with the connection.
+/// Takes the lock of whoever leads on a server, so that no gateway writes meanwhile. Answers what lets it go; at the
+/// latest it ends with the connection.
 async fn keep_gateways_out(
     tx: &mut Tx,
     source: &Source,
     schema: &Schema,
     config: &DatabaseConfig,
-) -> Result<(), BackupError> {
-    let Some((_, election)) = source.candidate().filter(|_| schema.version >= leader::SINCE) else { return Ok(()) };
-    if leader::lock(tx, election).await? { Ok(()) } else { Err(BackupError::Active(config.to_string())) }
+) -> Result<Option<Sql>, BackupError> {
+    let candidate = source.candidate().filter(|_| schema.version >= leader::SINCE);
+    let Some((_, election)) = candidate else { return Ok(None) };
+    if leader::lock(tx, election).await? {
+        Ok(Some(election.unlock))
+    } else {
+        Err(BackupError::Active(config.to_string()))
+    }
 }
 
 async fn fill(
