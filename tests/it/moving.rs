@@ -109,7 +109,7 @@ impl Street {
             let asked = |body: &[u8]| String::from_utf8_lossy(body).contains(&question);
             self.hook.wait_until(PATIENCE, |request| asked(&request.body)).await.context("no question")?;
             api.send_text(id, self.friend.number(), &answer).await?;
-            let heard = self.friend.wait_for(PATIENCE, |message| message.text.as_deref() == Some(&answer));
+            let heard = self.friend.wait_for(PATIENCE, |message| message.text.as_deref() == Some(answer.as_str()));
             heard.await.context("no answer")?;
         }
         let later = self.network.handshakes().split_off(handshakes);

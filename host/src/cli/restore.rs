@@ -16,8 +16,8 @@ Examples:
   DATA_DIR=/srv/new wagate restore /backup/wagate.db   into the database of another data folder
   DATABASE_URL=postgres://wagate:secret@localhost/wagate wagate restore /backup/wagate.dump
 
-The master key of the gateway that was backed up must be in place first, and old ones it still needed. Stop that gateway before another one starts on
-its sessions: WhatsApp takes two for one and breaks both.";
+The master key of the gateway that was backed up must be in place first, and the old ones it still needed. Stop that
+gateway before another one starts on its sessions: WhatsApp takes two for one and breaks both.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

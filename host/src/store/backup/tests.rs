@@ -73,7 +73,7 @@ async fn fill(store: &Store) -> (Filled, i64) {
     let gateway = store.sessions(Scope::gateway());
     assert!(gateway.rename(&filled.session, TITLE).await.unwrap());
     let keys = store.keys(filled.session.clone());
-    let (long, nul) = (vec![0xa5; 64 * 1024], [0; 300]);
+    let (long, nul) = (vec![0xa5; 64 * 1024], [0_u8; 300]);
     keys.put(&[(Kind::Session.key(ODD), &long), (Kind::BaseKey.within(ODD, b""), &nul)]).await.unwrap();
     keys.put(&[(Kind::Identity.key(&[b'x'; 65_536]), b"")]).await.unwrap();
     // Numbers that were given out and are gone.

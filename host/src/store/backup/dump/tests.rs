@@ -129,7 +129,8 @@ async fn what_does_not_fit_is_refused_under_a_sound_checksum_too() {
 
 #[test]
 fn every_value_comes_back_as_it_was() {
-    let kinds = [Kind::Integer, Kind::Integer, Kind::Flag, Kind::Text, Kind::Text, Kind::Bytes, Kind::Bytes, Kind::Bytes];
+    use Kind::{Bytes, Flag, Integer, Text};
+    let kinds = [Integer, Integer, Flag, Text, Text, Bytes, Bytes, Bytes];
     let columns: Vec<Column> = kinds.iter().map(|kind| Column { name: "a".to_owned(), kind: *kind }).collect();
     let row = vec![
         Value::Integer(i64::MIN),
