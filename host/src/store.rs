@@ -12,6 +12,7 @@
 //!
 //! Invariant: nothing is answered as written before the disk has it.
 
+pub mod backup;
 mod column;
 pub mod deliveries;
 mod dialect;
@@ -58,6 +59,7 @@ struct Parts {
     leader: Leader,
     vault: Vault,
     rotation: Mutex<vault::rotation::Progress>,
+    copying: Mutex<backup::Progress>,
     clock: Clock,
 }
 
@@ -203,8 +205,8 @@ impl Store {
         let opened = dialect::open(config).await?;
         let leader = Leader::new(&opened.source);
         let writer = Writer::start(opened.source, opened.tx, leader.fence(), tasks)?;
-        let rotation = Mutex::default();
-        let store = Self(Arc::new(Parts { readers: opened.readers, writer, leader, vault, rotation, clock }));
+        let (readers, rotation, copying) = (opened.readers, Mutex::default(), Mutex::default());
+        let store = Self(Arc::new(Parts { readers, writer, leader, vault, rotation, copying, clock }));
         if let Err(error) = vault::checks::admit(&store).await {
             store.close().await;
             return Err(error);
@@ -322,6 +324,11 @@ impl Store {
     /// How secrets are sealed, and sealing them anew under another master key.
     pub fn sealing(&self) -> vault::rotation::Sealing<'_> {
         vault::rotation::Sealing(self)
+    }
+
+    /// Copying the database file.
+    pub fn copying(&self) -> backup::Copying<'_> {
+        backup::Copying(self)
     }
 
     /// A session's WhatsApp keys.

@@ -125,6 +125,7 @@ impl Site {
             catalog,
             auth,
             egress,
+            backups: dir.path().join("backups"),
             clock: clock.clone(),
             config: http,
         };

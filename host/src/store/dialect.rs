@@ -8,6 +8,10 @@ mod postgres;
 mod server;
 mod sqlite;
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use sqlx::SqliteConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use super::StoreError;
@@ -51,6 +55,15 @@ pub(in crate::store) enum Source {
     MySql(mysql::MySqlServer),
 }
 
+/// A connection to a database as it is: nothing was made, nothing migrated.
+#[derive(Debug)]
+pub(in crate::store) struct Visit {
+    /// The connection.
+    pub(in crate::store) tx: Tx,
+    /// What keeps other processes out of a file meanwhile; `None` where nobody else can be in it.
+    _lock: Option<File>,
+}
+
 /// A migration this wagate knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
@@ -68,19 +81,72 @@ pub(in crate::store) fn every_schema() -> [&'static Migrator; 3] {
 
 /// Opens the configured database.
 pub(in crate::store) async fn open(config: &DatabaseConfig) -> Result<Opened, StoreError> {
+    open_at(config, None).await
+}
+
+/// Opens the configured database and applies its migrations up to `target`; all of them where there is none.
+pub(in crate::store) async fn open_at(config: &DatabaseConfig, target: Option<i64>) -> Result<Opened, StoreError> {
     match config {
-        DatabaseConfig::Sqlite { path } => sqlite::open(path).await,
-        DatabaseConfig::Postgres(server) => postgres::open(server).await,
-        DatabaseConfig::MySql(server) => mysql::open(server).await,
+        DatabaseConfig::Sqlite { path } => sqlite::open(path, target).await,
+        DatabaseConfig::Postgres(server) => postgres::open(server, target).await,
+        DatabaseConfig::MySql(server) => mysql::open(server, target).await,
+    }
+}
+
+/// Connects to the configured database, which must exist, and leaves it as it is.
+pub(in crate::store) async fn visit(config: &DatabaseConfig) -> Result<Visit, StoreError> {
+    let (tx, lock) = match config {
+        DatabaseConfig::Sqlite { path } => {
+            let (connection, lock) = sqlite::visit(path).await?;
+            (Tx::Sqlite(connection), Some(lock))
+        }
+        DatabaseConfig::Postgres(server) => (Tx::Postgres(postgres::dial(server).await?), None),
+        DatabaseConfig::MySql(server) => (Tx::MySql(mysql::dial(server).await?), None),
+    };
+    Ok(Visit { tx, _lock: lock })
+}
+
+/// The same of a SQLite file that nobody writes to.
+pub(in crate::store) async fn visit_resting_file(path: &Path) -> Result<Visit, StoreError> {
+    Ok(Visit { tx: Tx::Sqlite(sqlite::resting(path).await?), _lock: None })
+}
+
+/// A connection to a SQLite file that this process has open already.
+pub(in crate::store) async fn beside(path: &Path) -> Result<SqliteConnection, StoreError> {
+    sqlite::beside(path).await
+}
+
+/// Makes a SQLite file where none is and keeps other processes out of it; answers its one true path. Does not open it.
+pub(in crate::store) fn claim(path: &Path) -> Result<(PathBuf, File), StoreError> {
+    sqlite::claim(path)
+}
+
+/// An empty database in memory, with the schema of this version.
+pub(in crate::store) async fn blank(version: i64) -> Result<SqliteConnection, StoreError> {
+    sqlite::blank(version).await
+}
+
+/// The newest migration this wagate knows.
+pub(in crate::store) fn newest() -> i64 {
+    sqlite::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// The migrations the configured database has.
+pub(in crate::store) async fn applied(config: &DatabaseConfig) -> Result<Vec<i64>, StoreError> {
+    match config {
+        DatabaseConfig::Sqlite { path } => sqlite::applied(path).await,
+        DatabaseConfig::Postgres(server) => postgres::applied(server).await,
+        DatabaseConfig::MySql(server) => mysql::applied(server).await,
     }
 }
 
 /// The migrations and which of them the configured database has. Changes nothing.
 pub(in crate::store) async fn migrations(config: &DatabaseConfig) -> Result<Vec<Migration>, StoreError> {
-    let (known, applied) = match config {
-        DatabaseConfig::Sqlite { path } => (&sqlite::MIGRATIONS, sqlite::applied(path).await?),
-        DatabaseConfig::Postgres(server) => (&postgres::MIGRATIONS, postgres::applied(server).await?),
-        DatabaseConfig::MySql(server) => (&mysql::MIGRATIONS, mysql::applied(server).await?),
+    let applied = applied(config).await?;
+    let known = match config {
+        DatabaseConfig::Sqlite { .. } => &sqlite::MIGRATIONS,
+        DatabaseConfig::Postgres(_) => &postgres::MIGRATIONS,
+        DatabaseConfig::MySql(_) => &mysql::MIGRATIONS,
     };
     let shown = |migration: &sqlx::migrate::Migration| Migration {
         name: format!("{:04} {}", migration.version, migration.description),
@@ -122,6 +188,18 @@ pub(in crate::store) async fn size(readers: &Pool) -> sqlx::Result<u64> {
     };
     let bytes: i64 = on!(readers, |db, q| { sqlx::query_scalar(q(sql)).fetch_one(db).await? });
     Ok(bytes.unsigned_abs())
+}
+
+impl Visit {
+    /// From now on everything is read as it is at this moment.
+    pub(in crate::store) async fn begin_snapshot(&mut self) -> sqlx::Result<()> {
+        let begin = match &self.tx {
+            Tx::Sqlite(_) => sqlite::SNAPSHOT,
+            Tx::Postgres(_) => postgres::SNAPSHOT,
+            Tx::MySql(_) => mysql::SNAPSHOT,
+        };
+        self.tx.run(begin).await
+    }
 }
 
 impl Source {
@@ -174,12 +252,12 @@ impl Source {
     }
 }
 
-/// Applies what is pending, unless a newer wagate has been here.
-async fn upgrade<C: Migrate>(connection: &mut C, known: &Migrator) -> Result<(), StoreError> {
+/// Applies what is pending, up to `target` where one is given, unless a newer wagate has been here.
+async fn upgrade<C: Migrate>(connection: &mut C, known: &Migrator, target: Option<i64>) -> Result<(), StoreError> {
     connection.ensure_migrations_table(APPLIED).await.map_err(sqlx::Error::from)?;
     let applied = connection.list_applied_migrations(APPLIED).await.map_err(sqlx::Error::from)?;
     refuse_newer(applied.iter().map(|migration| migration.version).max(), known)?;
-    Ok(known.run_direct(None, connection, false).await.map_err(sqlx::Error::from)?)
+    Ok(known.run_direct(target, connection, false).await.map_err(sqlx::Error::from)?)
 }
 
 /// Refuses a database whose newest migration this wagate does not know.

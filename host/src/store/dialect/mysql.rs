@@ -25,6 +25,12 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/mysql");
 
 const ENGINE: &str = "MySQL";
 
+/// A transaction that reads everything as it is at one moment; under READ COMMITTED each statement would have its own.
+pub(super) const SNAPSHOT: Sql = sql!(
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+    START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+);
+
 /// As the server counted last.
 pub(super) const SIZE: Sql = sql!(
     "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED) FROM information_schema.tables
@@ -73,10 +79,10 @@ impl fmt::Debug for MySqlServer {
 }
 
 /// Opens the database, which must exist, and brings it to the newest schema.
-pub(super) async fn open(server: &ServerConfig) -> Result<Opened, StoreError> {
+pub(super) async fn open(server: &ServerConfig, target: Option<i64>) -> Result<Opened, StoreError> {
     let mut connection = dial(server).await?;
     check(server, &mut connection).await?;
-    migrate(server, &mut connection).await?;
+    migrate(server, &mut connection, target).await?;
     connection.close().await?;
     let readers = server::readers::<MySql>().after_connect(|connection, _fresh| {
         Box::pin(async move {
@@ -113,7 +119,8 @@ pub(super) fn is_away(error: &(dyn DatabaseError + 'static)) -> bool {
     ours.is_some_and(|error| matches!(error.number(), 1040 | 1203 | 1053 | 1927))
 }
 
-async fn dial(server: &ServerConfig) -> Result<MySqlConnection, StoreError> {
+/// A connection to the database as it is.
+pub(super) async fn dial(server: &ServerConfig) -> Result<MySqlConnection, StoreError> {
     let fix = |code: &str| match code {
         "28000" => Some("check DB_USER and DB_PASS, and from where the server lets that user in"),
         "42000" => Some("make it first (CREATE DATABASE … CHARACTER SET utf8mb4) and GRANT ALL ON it to the user"),
@@ -196,7 +203,11 @@ fn is_too_old(version: &str) -> bool {
 
 /// Brings the database to the newest schema; others that start at the same time wait. The lock is our own, because the
 /// one sqlx asks for waits for `-1` seconds, which MariaDB answers with NULL and no lock. It ends with the connection.
-async fn migrate(server: &ServerConfig, connection: &mut MySqlConnection) -> Result<(), StoreError> {
+async fn migrate(
+    server: &ServerConfig,
+    connection: &mut MySqlConnection,
+    target: Option<i64>,
+) -> Result<(), StoreError> {
     let lock = "SELECT GET_LOCK(CONCAT('wagate.', SHA1(DATABASE())), 60)";
     let locked: Option<i64> = sqlx::query_scalar(lock).fetch_one(&mut *connection).await?;
     if locked != Some(1) {
@@ -206,7 +217,7 @@ async fn migrate(server: &ServerConfig, connection: &mut MySqlConnection) -> Res
     connection.ensure_migrations_table(APPLIED).await.map_err(sqlx::Error::from)?;
     // One that was interrupted: nobody else is at it now.
     sqlx::query("DELETE FROM _sqlx_migrations WHERE success = FALSE").execute(&mut *connection).await?;
-    upgrade(connection, &MIGRATIONS).await?;
+    upgrade(connection, &MIGRATIONS, target).await?;
     let foreign = "SELECT COUNT(*) FROM information_schema.tables
         WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' AND engine <> 'InnoDB'";
     let foreign: i64 = sqlx::query_scalar(foreign).fetch_one(&mut *connection).await?;

@@ -24,6 +24,9 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres"
 
 const ENGINE: &str = "PostgreSQL";
 
+/// A transaction that reads everything as it is at one moment. The first read fixes what it sees.
+pub(super) const SNAPSHOT: Sql = sql!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+
 /// The tables' files never shrink, so each counts as far as it is filled with rows.
 pub(super) const SIZE: Sql = sql!(
     "SELECT CAST(COALESCE(SUM(pg_total_relation_size(t.relid) * LEAST(1.0, t.n_live_tup * (28 + w.width)::numeric
@@ -68,12 +71,12 @@ impl fmt::Debug for PostgresServer {
 }
 
 /// Opens the database, which must exist, and brings it to the newest schema.
-pub(super) async fn open(server: &ServerConfig) -> Result<Opened, StoreError> {
+pub(super) async fn open(server: &ServerConfig, target: Option<i64>) -> Result<Opened, StoreError> {
     let mut connection = dial(server).await?;
     check(server, &mut connection).await?;
     // The lock is of the connection: it ends with it, whatever happens, and others wait for it as long as it takes.
     connection.lock().await.map_err(sqlx::Error::from)?;
-    upgrade(&mut connection, &MIGRATIONS).await?;
+    upgrade(&mut connection, &MIGRATIONS, target).await?;
     connection.close().await?;
     let writing = options(server).options([
         ("synchronous_commit", "on"),
@@ -119,7 +122,8 @@ pub(super) fn is_away(error: &(dyn DatabaseError + 'static)) -> bool {
     })
 }
 
-async fn dial(server: &ServerConfig) -> Result<PgConnection, StoreError> {
+/// A connection to the database as it is.
+pub(super) async fn dial(server: &ServerConfig) -> Result<PgConnection, StoreError> {
     let fix = |code: &str| match code {
         "28P01" | "28000" => Some("check DB_USER and DB_PASS, and what the server's pg_hba.conf lets in"),
         "3D000" => Some("make it first: CREATE DATABASE … ENCODING 'UTF8'"),

@@ -33,6 +33,9 @@ pub(super) const NEXT_JOB: Sql = sql!("RELEASE SAVEPOINT job; SAVEPOINT job");
 /// Fails where a failure has ended the transaction.
 pub(super) const COMMIT: Sql = sql!("COMMIT");
 
+/// A transaction that reads everything as it is at one moment. The first read fixes what it sees.
+pub(super) const SNAPSHOT: Sql = sql!("BEGIN");
+
 /// Pages in use; those that are free wait in the file for new rows.
 pub(super) const SIZE: Sql = sql!(
     "SELECT (c.page_count - f.freelist_count) * s.page_size
@@ -59,16 +62,12 @@ impl SqliteFile {
 }
 
 /// Opens the file, made with its directory when missing (modes 0600 and 0700).
-pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
-    let path = create(path)
-        .map_err(|error| StoreError::Unavailable { path: path.display().to_string(), reason: error.to_string() })?;
-    if is_stump(&path) {
-        return Err(StoreError::Damaged { path: path.display().to_string(), reason: "it is cut off".to_owned() });
-    }
-    let file = SqliteFile { options: writing(&path), _lock: lock(&path)? };
+pub(super) async fn open(path: &Path, target: Option<i64>) -> Result<Opened, StoreError> {
+    let (path, lock) = claim(path)?;
+    let file = SqliteFile { options: writing(&path), _lock: lock };
     let mut connection = file.options.connect().await.map_err(|error| judge(&path, error))?;
     check(&mut connection, &path).await?;
-    match MIGRATIONS.run_direct(None, &mut connection, false).await {
+    match MIGRATIONS.run_direct(target, &mut connection, false).await {
         Ok(()) => {}
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
             return Err(judge(&path, error));
@@ -79,6 +78,52 @@ pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
         SqlitePoolOptions::new().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reading(&path));
     let tx = Some(Engine::Sqlite(connection));
     Ok(Opened { source: Source::Sqlite(file), tx, readers: Engine::Sqlite(readers) })
+}
+
+/// The file as it is, and the lock on it.
+pub(super) async fn visit(path: &Path) -> Result<(SqliteConnection, File), StoreError> {
+    if !path.exists() {
+        let reason = "there is no such file".to_owned();
+        return Err(StoreError::Unavailable { path: path.display().to_string(), reason });
+    }
+    let (path, lock) = claim(path)?;
+    let mut connection = streaming(&path).connect().await.map_err(|error| judge(&path, error))?;
+    check(&mut connection, &path).await?;
+    Ok((connection, lock))
+}
+
+/// A file nobody writes to, read without a lock and without a trace beside it.
+pub(super) async fn resting(path: &Path) -> Result<SqliteConnection, StoreError> {
+    if is_stump(path) {
+        return Err(cut_off(path));
+    }
+    let options = streaming(path).read_only(true).immutable(true);
+    let mut connection = options.connect().await.map_err(|error| judge(path, error))?;
+    check(&mut connection, path).await?;
+    Ok(connection)
+}
+
+/// One more connection to a file this process has open.
+pub(super) async fn beside(path: &Path) -> Result<SqliteConnection, StoreError> {
+    streaming(path).foreign_keys(false).connect().await.map_err(|error| judge(path, error))
+}
+
+/// Makes the file where none is, and holds the lock on it.
+pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), StoreError> {
+    let path = create(path)
+        .map_err(|error| StoreError::Unavailable { path: path.display().to_string(), reason: error.to_string() })?;
+    if is_stump(&path) {
+        return Err(cut_off(&path));
+    }
+    let lock = lock(&path)?;
+    Ok((path, lock))
+}
+
+/// A database in memory with the schema of this version.
+pub(super) async fn blank(version: i64) -> Result<SqliteConnection, StoreError> {
+    let mut connection = SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await?;
+    MIGRATIONS.run_direct(Some(version), &mut connection, false).await.map_err(sqlx::Error::from)?;
+    Ok(connection)
 }
 
 /// The migrations the file has; none where there is no file.
@@ -144,6 +189,11 @@ fn reading(path: &Path) -> SqliteConnectOptions {
     common(path).read_only(true).pragma("cache_size", "-1024").thread_name(|id| format!("store-reader-{id}"))
 }
 
+/// Reads whole tables: few rows on their way at once, because one may be tens of megabytes long.
+fn streaming(path: &Path) -> SqliteConnectOptions {
+    common(path).row_buffer_size(4).thread_name(|_| "store-backup".to_owned())
+}
+
 fn common(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -156,6 +206,10 @@ fn common(path: &Path) -> SqliteConnectOptions {
 /// one byte for a new one and would write over it.
 fn is_stump(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| (1..512).contains(&file.len()))
+}
+
+fn cut_off(path: &Path) -> StoreError {
+    StoreError::Damaged { path: path.display().to_string(), reason: "it is cut off".to_owned() }
 }
 
 /// Refuses a file that is damaged, that is another program's, or that a newer wagate wrote.

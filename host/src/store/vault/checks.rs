@@ -26,7 +26,7 @@ statements! {
 }
 
 /// The name of the first check value; that of another has the key's id behind it.
-const FIRST: &str = "vault.canary";
+pub(in crate::store) const FIRST: &str = "vault.canary";
 
 /// What the database's check values say of a keyring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
