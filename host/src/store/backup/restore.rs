@@ -47,7 +47,7 @@ pub struct Restored {
 
 /// A backup that is open.
 enum Backup {
-    Dump(Reader),
+    Dump(Box<Reader>),
     File(Snapshot),
 }
 
@@ -59,7 +59,7 @@ impl Backup {
         let read = opened.take(64).read_to_end(&mut head).await;
         read.map_err(|error| BackupError::file(path, &error))?;
         if head.starts_with(dump::MAGIC) {
-            return Reader::open(path).await.map(Self::Dump);
+            return Reader::open(path).await.map(|reader| Self::Dump(Box::new(reader)));
         }
         if !head.starts_with(SQLITE) {
             return Err(BackupError::Foreign(path.display().to_string()));
@@ -147,7 +147,9 @@ async fn refuse_rows(config: &DatabaseConfig) -> Result<(), BackupError> {
 fn refuse(config: &DatabaseConfig, filled: Option<String>) -> Result<(), BackupError> {
     let Some(table) = filled else { return Ok(()) };
     let fix = match config {
-        DatabaseConfig::Sqlite { .. } => "move the file away, with those beside it that begin with its name, and try again",
+        DatabaseConfig::Sqlite { .. } => {
+            "move the file away, with those beside it that begin with its name, and try again"
+        }
         DatabaseConfig::Postgres(_) | DatabaseConfig::MySql(_) => {
             "make another database (CREATE DATABASE …) and name it in DB_NAME or DATABASE_URL"
         }

@@ -161,14 +161,15 @@ mod tests {
         let events = schema.table("events").unwrap();
         assert_eq!((events.key.as_slice(), events.numbered.as_deref()), (&["seq".to_owned()][..], Some("seq")));
         let kind = |column| events.place(column).map(|at| events.columns[at].kind);
-        assert_eq!([kind("seq"), kind("payload"), kind("dedup"), kind("no")], [
-            Some(Kind::Integer),
-            Some(Kind::Text),
-            Some(Kind::Bytes),
-            None
-        ]);
+        assert_eq!(
+            [kind("seq"), kind("payload"), kind("dedup"), kind("no")],
+            [Some(Kind::Integer), Some(Kind::Text), Some(Kind::Bytes), None]
+        );
         let attempts = schema.table("attempts").unwrap();
-        assert_eq!((attempts.key.as_slice(), &attempts.numbered), (&["delivery_id".to_owned(), "number".to_owned()][..], &None));
+        assert_eq!(
+            (attempts.key.as_slice(), &attempts.numbered),
+            (&["delivery_id".to_owned(), "number".to_owned()][..], &None)
+        );
         let at = |name| schema.tables.iter().position(|table| table.name == name).unwrap();
         assert!(at("users") < at("sessions") && at("deliveries") < at("attempts"));
         let older = Schema::of(2).await.unwrap();

@@ -75,7 +75,7 @@ async fn fill(store: &Store) -> (Filled, i64) {
     let keys = store.keys(filled.session.clone());
     let (long, nul) = (vec![0xa5; 64 * 1024], [0_u8; 300]);
     keys.put(&[(Kind::Session.key(ODD), &long), (Kind::BaseKey.within(ODD, b""), &nul)]).await.unwrap();
-    keys.put(&[(Kind::Identity.key(&[b'x'; 65_536]), b"")]).await.unwrap();
+    keys.put(&[(Kind::Identity.key(&vec![b'x'; 65_536]), b"")]).await.unwrap();
     // Numbers that were given out and are gone.
     let gone = store.users().add("bob", Role::Admin, "no hash", true).await.unwrap().id;
     assert!(store.users().remove(gone).await.unwrap());
@@ -101,7 +101,7 @@ async fn goes_on(config: &DatabaseConfig, filled: &Filled, next: i64) {
     let keys = store.keys(filled.session.clone());
     assert_eq!(keys.get(Kind::Session.key(ODD)).await.unwrap(), Some(vec![0xa5; 64 * 1024]));
     assert_eq!(keys.get(Kind::BaseKey.within(ODD, b"")).await.unwrap(), Some(vec![0; 300]));
-    assert_eq!(keys.get(Kind::Identity.key(&[b'x'; 65_536])).await.unwrap(), Some(Vec::new()));
+    assert_eq!(keys.get(Kind::Identity.key(&vec![b'x'; 65_536])).await.unwrap(), Some(Vec::new()));
     let carl = store.users().add("carl", Role::User, "no hash", false).await.unwrap();
     assert_eq!(carl.id.0, next, "a number is never given out twice");
     store.close().await;
