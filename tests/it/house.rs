@@ -44,6 +44,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx::query", &["store.rs", "store/"]),
     ("sqlx::Pool", &["store.rs", "store/"]),
     ("sqlx::sqlite", &["store.rs", "store/"]),
+    ("sqlx::postgres", &["store.rs", "store/"]),
+    ("sqlx::mysql", &["store.rs", "store/"]),
     ("QueryBuilder", &["store.rs", "store/"]),
     ("SELECT ", &["store.rs", "store/"]),
     ("INSERT INTO", &["store.rs", "store/"]),
