@@ -3,6 +3,7 @@
 //! Invariant: results go to standard output, everything else to standard error; a failure says what is wrong and what
 //! to do, and ends with a code other than 0.
 
+mod backup;
 #[cfg(feature = "demo")]
 mod demo;
 mod door;
@@ -13,6 +14,7 @@ mod migrate;
 mod plugin;
 mod plugin_compiler;
 mod qr;
+mod restore;
 mod say;
 mod serve;
 mod session;
@@ -60,6 +62,10 @@ enum Command {
     Plugin(door::Request<plugin::Command>),
     /// Show the migrations and bring the database to the newest schema, which `serve` also does.
     Migrate,
+    /// Write everything into one file, also while the gateway runs: a copy of the SQLite file, or a dump for any engine.
+    Backup(backup::Arguments),
+    /// Put a backup back into an empty database, of the same engine or another.
+    Restore(restore::Arguments),
     /// Write the API document or the example settings file.
     #[command(subcommand)]
     Export(export::Command),
@@ -81,6 +87,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Plugin(arguments) => plugin::run(arguments, &Config::load(&sources)?).await,
         Command::PluginCompiler(arguments) => plugin_compiler::run(&arguments),
         Command::Migrate => migrate::run(&Config::load(&sources)?).await,
+        Command::Backup(arguments) => backup::run(arguments, &Config::load(&sources)?).await,
+        Command::Restore(arguments) => restore::run(arguments, &Config::load(&sources)?).await,
         Command::Export(command) => {
             export::run(&command);
             Ok(())

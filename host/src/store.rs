@@ -11,6 +11,7 @@
 //!
 //! Invariant: nothing is answered as written before the disk has it.
 
+pub mod backup;
 mod column;
 pub mod deliveries;
 mod dialect;

@@ -164,6 +164,18 @@ pub(in crate::store) async fn size(readers: &Pool) -> sqlx::Result<u64> {
     Ok(bytes.unsigned_abs())
 }
 
+impl Visit {
+    /// From now on everything is read as it is at this moment.
+    pub(in crate::store) async fn begin_snapshot(&mut self) -> sqlx::Result<()> {
+        let begin = match &self.tx {
+            Tx::Sqlite(_) => sqlite::SNAPSHOT,
+            Tx::Postgres(_) => postgres::SNAPSHOT,
+            Tx::MySql(_) => mysql::SNAPSHOT,
+        };
+        self.tx.run(begin).await
+    }
+}
+
 impl Source {
     /// A fresh connection for the writer, in place of one that broke.
     pub(in crate::store) async fn connect(&self) -> sqlx::Result<Tx> {

@@ -69,7 +69,7 @@ pub(in crate::store) struct Fixture {
     pub(in crate::store) clock: Clock,
     pub(in crate::store) tasks: Tasks,
     pub(in crate::store) directory: TempDir,
-    config: DatabaseConfig,
+    pub(in crate::store) config: DatabaseConfig,
 }
 
 impl Fixture {
@@ -141,6 +141,7 @@ async fn fresh_database(variable: &str) -> DatabaseConfig {
 /// Every statement of every room.
 fn every_statement() -> Vec<(&'static str, Sql)> {
     [
+        backup::rows::STATEMENTS,
         deliveries::STATEMENTS,
         endpoints::STATEMENTS,
         events::STATEMENTS,

@@ -25,6 +25,12 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/mysql");
 
 const ENGINE: &str = "MySQL";
 
+/// A transaction that reads everything as it is at one moment; under READ COMMITTED each statement would have its own.
+pub(super) const SNAPSHOT: Sql = sql!(
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+    START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+);
+
 /// As the server counted last.
 pub(super) const SIZE: Sql = sql!(
     "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED) FROM information_schema.tables

@@ -24,6 +24,9 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres"
 
 const ENGINE: &str = "PostgreSQL";
 
+/// A transaction that reads everything as it is at one moment. The first read fixes what it sees.
+pub(super) const SNAPSHOT: Sql = sql!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+
 /// The tables' files never shrink, so each counts as far as it is filled with rows.
 pub(super) const SIZE: Sql = sql!(
     "SELECT CAST(COALESCE(SUM(pg_total_relation_size(t.relid) * LEAST(1.0, t.n_live_tup * (28 + w.width)::numeric

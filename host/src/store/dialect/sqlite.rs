@@ -33,6 +33,9 @@ pub(super) const NEXT_JOB: Sql = sql!("RELEASE SAVEPOINT job; SAVEPOINT job");
 /// Fails where a failure has ended the transaction.
 pub(super) const COMMIT: Sql = sql!("COMMIT");
 
+/// A transaction that reads everything as it is at one moment. The first read fixes what it sees.
+pub(super) const SNAPSHOT: Sql = sql!("BEGIN");
+
 /// Pages in use; those that are free wait in the file for new rows.
 pub(super) const SIZE: Sql = sql!(
     "SELECT (c.page_count - f.freelist_count) * s.page_size
