@@ -1,34 +1,32 @@
 //! The gateway as one value: every long-lived part, built from the configuration, started and stopped in order.
 //!
-//! Start: vault → store → egress → webhooks → plugins → inbound (what was stored and not routed first) → WhatsApp →
-//! sessions → outbound and its queue → retention → auth → HTTP → the sessions that were running. Stop: sessions leave
-//! WhatsApp, so nothing more arrives; then every task; the store last.
+//! Start: the HTTP address, where it says what it waits for → vault → store, and the lead on it → egress → webhooks →
+//! plugins → inbound (what was stored and not routed first) → WhatsApp → sessions → outbound and its queue → retention →
+//! auth → the HTTP routes → the sessions that were running. Stop: sessions leave WhatsApp, so nothing more arrives; then
+//! every task; the store last.
 //!
 //! Invariant: a part is started after everything it calls and stopped before it.
 
+mod listening;
 pub mod tasks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use self::tasks::Tasks;
-use crate::auth::{Auth, AuthError, OneTimePassword};
+use crate::auth::{AuthError, OneTimePassword};
 use crate::config::Config;
-use crate::egress::{Egress, EgressError};
-use crate::http::{Parts, Server};
+use crate::egress::EgressError;
+use crate::http::Server;
 use crate::inbound::Inbound;
 use crate::model::Clock;
-use crate::outbound::{Outbound, queue};
-use crate::plugin::catalog::Catalog;
-use crate::plugin::{PluginError, Plugins};
+use crate::plugin::PluginError;
 use crate::session::Sessions;
-use crate::store::vault::VaultError;
-use crate::store::{Store, StoreError, Vault, retention};
-use crate::webhook::Webhooks;
-use crate::whatsapp::{Receive, Whatsapp};
+use crate::store::{Store, StoreError};
+use crate::whatsapp::Receive;
+
+pub use listening::Listening;
 
 /// Time tasks have to end at a stop. SIGTERM to exit takes at most about 30 s with the sessions' own patience.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -57,10 +55,7 @@ pub struct App {
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No vault to seal secrets with.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// The database could not be opened.
+    /// The database could not be opened, or there is no master key that opens it.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The outgoing HTTP client could not be built.
@@ -96,63 +91,13 @@ impl App {
 
     /// Starts the gateway on a clock of the caller's.
     pub async fn start_with(config: Config, mode: Mode, clock: Clock) -> Result<Self, StartError> {
-        let listen = config.http.listen();
-        if mode == Mode::Demo && !listen.ip().is_loopback() {
-            return Err(StartError::OpenDemo(listen));
-        }
-        let (tasks, storing) = (Tasks::new(), Tasks::new());
-        let vault = Vault::open(&config.vault)?;
-        let store = Store::open(&config.database, vault, clock.clone(), &storing).await?;
-        let egress = Egress::new(&config.webhook, mode == Mode::Demo)?;
-        let webhooks = Webhooks::start(store.clone(), egress.clone(), clock.clone(), config.webhook, &tasks);
-        let plugins = Plugins::start(config.plugin, store.clone(), egress.clone(), clock.clone(), &tasks)?;
-        let queued = Arc::new(Notify::new());
-        let (wake, queue_wake) = (webhooks, Arc::clone(&queued));
-        let inbound = Inbound::start(store.clone(), plugins.clone(), clock.clone(), &tasks, move || {
-            wake.wake();
-            queue_wake.notify_one();
-        });
-        let again = inbound.clone();
-        let catalog = Catalog::new(plugins.clone(), store.clone(), move || again.look_again());
-        catalog.welcome_all().await?;
-        inbound.resume(&tasks);
-        let starting_at_once = config.whatsapp.starting_at_once;
-        let raising = inbound.clone();
-        let whatsapp = Whatsapp::new(
-            config.whatsapp,
-            store.clone(),
-            egress.clone(),
-            clock.clone(),
-            tasks.clone(),
-            receiver(inbound),
-        )?;
-        let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), starting_at_once);
-        let wake = Arc::clone(&queued);
-        let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone(), move |raised| {
-            raising.take_up(raised);
-            wake.notify_one();
-        });
-        queue::start(outbound.clone(), store.clone(), clock.clone(), queued, &tasks);
-        retention::start(store.clone(), config.retention, clock.clone(), &tasks);
-        let auth = match mode {
-            Mode::Product => Auth::open(&config.auth, &config.data_dir, store.clone(), clock.clone())?,
-            Mode::Demo => Auth::open_demo(&config.auth, &config.data_dir, store.clone(), clock.clone())?,
-        };
-        let first_password = auth.first_start().await?;
-        let parts = Parts {
-            store: store.clone(),
-            sessions: sessions.clone(),
-            outbound,
-            catalog,
-            auth,
-            egress,
-            clock,
-            config: config.http,
-        };
-        let server = Server::bind(parts, &tasks).map_err(|reason| StartError::Listen { address: listen, reason })?;
-        let resumed = sessions.resume().await?;
-        tracing::info!(address = %server.addr(), resumed, "the gateway is up");
-        Ok(Self { server, sessions, store, tasks, storing, first_password })
+        Self::listen(config, mode, clock)?.start().await
+    }
+
+    /// Begins the start: answers as soon as the gateway listens, so that its store can be waited for. Needs a running
+    /// tokio runtime.
+    pub fn listen(config: Config, mode: Mode, clock: Clock) -> Result<Listening, StartError> {
+        Listening::bind(config, mode, clock)
     }
 
     /// The address it listens on.
@@ -173,6 +118,12 @@ impl App {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Resolves when another gateway has taken over the database: this one can do nothing more and should be stopped.
+    pub async fn superseded(&self) -> StoreError {
+        self.store.superseded().await;
+        StoreError::Superseded
     }
 
     /// Stops: sessions leave WhatsApp and stay linked, what is under way is finished, the database is closed.

@@ -20,6 +20,7 @@ mod serve;
 mod session;
 mod settings;
 mod user;
+mod vault;
 
 use std::path::PathBuf;
 
@@ -60,6 +61,8 @@ enum Command {
     Session(door::Request<session::Command>),
     /// Look at plugins, try them, install and run them.
     Plugin(door::Request<plugin::Command>),
+    /// Look after the master keys that secrets in the database are sealed with.
+    Vault(door::Request<vault::Command>),
     /// Show the migrations and bring the database to the newest schema, which `serve` also does.
     Migrate,
     /// Write everything into one file, also while the gateway runs: a copy of the SQLite file, or a dump for any engine.
@@ -85,6 +88,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::User(arguments) => user::run(arguments, &Config::load(&sources)?).await,
         Command::Session(arguments) => session::run(arguments, &Config::load(&sources)?).await,
         Command::Plugin(arguments) => plugin::run(arguments, &Config::load(&sources)?).await,
+        Command::Vault(arguments) => vault::run(arguments, &Config::load(&sources)?).await,
         Command::PluginCompiler(arguments) => plugin_compiler::run(&arguments),
         Command::Migrate => migrate::run(&Config::load(&sources)?).await,
         Command::Backup(arguments) => backup::run(arguments, &Config::load(&sources)?).await,

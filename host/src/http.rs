@@ -4,6 +4,8 @@
 //! `make api-docs`. A handler reads its request with the extractors of [`extract`] and [`caller`], calls one room, and
 //! answers; whatever goes wrong becomes an [`error::ApiError`], the only place that knows statuses.
 //!
+//! The address is listened on before there is a store; until then [`waiting`] answers.
+//!
 //! Invariant: a request's [`crate::model::Scope`] comes from its token and from nothing else.
 
 mod caller;
@@ -18,6 +20,7 @@ mod qr;
 mod router;
 mod routes;
 mod serve;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -33,6 +36,7 @@ use crate::store::Store;
 
 pub use docs::openapi;
 pub use serve::Server;
+pub use waiting::WaitsFor;
 
 /// The rooms the HTTP side talks to.
 #[derive(Clone, Debug)]

@@ -1,8 +1,9 @@
 //! The only room with SQL: one concrete [`Store`], on SQLite, PostgreSQL or MySQL.
 //!
 //! Reads go to a few read-only connections. Every write is a job for the one writer, which commits many jobs at once
-//! and answers each only when it is on disk (`writer.rs`). Statements are written once for all
-//! engines (`sql!`, `on!`); what differs lies in `dialect/`. Secrets are sealed by the [`Vault`] before they get here.
+//! and answers each only when it is on disk (`writer.rs`). Of several gateways on one database one leads, and only its
+//! writes are committed (`leader.rs`). Statements are written once for all engines (`sql!`, `on!`); what differs lies in
+//! `dialect/`. Secrets are sealed by the [`Vault`] before they get here.
 //!
 //! To add a table: write `migrations/<engine>/NNNN_name.sql` under the same name for each engine, with
 //! `REFERENCES sessions (id) ON DELETE CASCADE` when its rows belong to a session; add a file beside this one with its
@@ -18,6 +19,7 @@ mod dialect;
 pub mod endpoints;
 pub mod events;
 pub mod keys;
+mod leader;
 pub mod plugin_sends;
 pub mod plugins;
 mod pool;
@@ -31,11 +33,13 @@ pub mod vault;
 mod writer;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use self::leader::Leader;
 use self::pool::{Pool, Tx};
 use self::writer::Writer;
 use crate::app::tasks::Tasks;
@@ -52,7 +56,9 @@ pub struct Store(Arc<Parts>);
 struct Parts {
     readers: Pool,
     writer: Writer,
+    leader: Leader,
     vault: Vault,
+    rotation: Mutex<vault::rotation::Progress>,
     clock: Clock,
 }
 
@@ -90,7 +96,17 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
-    /// The database server cannot be reached, or must not be used as it is.
+    /// The database server cannot be reached at the moment.
+    #[error("the database ({database}) cannot be reached: {reason}; {fix}")]
+    Unreachable {
+        /// The engine, the name of the database, and the server.
+        database: String,
+        /// What the system or the server said.
+        reason: String,
+        /// What to do about it, should it last.
+        fix: &'static str,
+    },
+    /// The database server does not let us in, or must not be used as it is.
     #[error("the database ({database}) cannot be used: {reason}; {fix}")]
     Unusable {
         /// The engine, the name of the database, and the server.
@@ -103,9 +119,29 @@ pub enum StoreError {
     /// Another process has the file open.
     #[error("another wagate uses {0}; SQLite serves one process")]
     InUse(String),
+    /// Another gateway leads on this database.
+    #[error("another gateway is active on this database")]
+    Standby,
+    /// Another gateway has taken the lead since; nothing more is written here.
+    #[error("another gateway took over this database")]
+    Superseded,
     /// A sealed value could not be opened.
     #[error("a sealed value could not be opened: {0}; is the master key the one it was sealed with?")]
     Sealed(&'static str),
+    /// The database holds what is sealed under a key that is not there.
+    #[error(
+        "the database is sealed under the master key {needed}, and there is only {found}; put {needed} back where it \
+         was: the key file, MASTER_KEY, MASTER_KEY_COMMAND, or the old keys (MASTER_KEYS_OLD, master.key.old)"
+    )]
+    KeyLost {
+        /// The key's id.
+        needed: vault::KeyId,
+        /// The keys that are there, each with where it was found.
+        found: String,
+    },
+    /// The master key could not be kept.
+    #[error(transparent)]
+    Vault(#[from] vault::VaultError),
     /// The write could not be committed; nothing of it is kept. Other writes of the same moment share the cause.
     #[error("the database could not commit: {0}")]
     Commit(#[source] Arc<sqlx::Error>),
@@ -137,6 +173,17 @@ impl StoreError {
             _ => false,
         }
     }
+
+    /// Whether the database cannot be had at the moment: its server is away, or another gateway leads. Worth waiting
+    /// for.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Standby => true,
+            Self::Database(error) => dialect::is_away(error) || dialect::is_busy(error),
+            Self::Commit(error) => dialect::is_away(error) || dialect::is_busy(error),
+            _ => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -155,13 +202,31 @@ impl Store {
     /// last words to write. Give it a group of its own: stop the others, close the store, stop this one.
     pub async fn open(config: &DatabaseConfig, vault: Vault, clock: Clock, tasks: &Tasks) -> Result<Self, StoreError> {
         let opened = dialect::open(config).await?;
-        let writer = Writer::start(opened.source, opened.tx, tasks)?;
-        let store = Self(Arc::new(Parts { readers: opened.readers, writer, vault, clock }));
-        if let Err(error) = store.settings().check_key().await {
+        let leader = Leader::new(&opened.source);
+        let writer = Writer::start(opened.source, opened.tx, leader.fence(), tasks)?;
+        let rotation = Mutex::default();
+        let store = Self(Arc::new(Parts { readers: opened.readers, writer, leader, vault, rotation, clock }));
+        if let Err(error) = vault::checks::admit(&store).await {
             store.close().await;
             return Err(error);
         }
         Ok(store)
+    }
+
+    /// Makes this store the one that leads on its database, as a gateway must before it holds sessions or sends
+    /// deliveries; [`StoreError::Standby`] while another does. On SQLite it always does. A store that does not lead can be
+    /// read and written all the same, for commands beside a gateway.
+    ///
+    /// Whoever led before may have changed the master key, so the vault is held against the database once more. The lead
+    /// is kept by one of `tasks`, the group of [`Store::open`], until [`Store::close`].
+    pub async fn lead(&self, tasks: &Tasks) -> Result<(), StoreError> {
+        self.0.leader.lead(tasks).await?;
+        vault::checks::admit_again(self).await
+    }
+
+    /// Resolves when this store led and another gateway took over: every write fails from then on.
+    pub fn superseded(&self) -> WaitForCancellationFutureOwned {
+        self.0.leader.superseded()
     }
 
     /// The migrations this wagate knows, oldest first, and which of them the configured database has. Changes nothing.
@@ -180,6 +245,7 @@ impl Store {
     pub async fn close(&self) {
         self.0.readers.close().await;
         self.0.writer.close().await;
+        self.0.leader.resign().await;
     }
 
     /// Runs `work` in a write transaction, alone or with others, and answers once it is durable. An `Err` undoes it. On a
@@ -252,6 +318,11 @@ impl Store {
     /// Small values of the gateway itself, such as the web client version last fetched.
     pub fn settings(&self) -> settings::Settings<'_> {
         settings::Settings(self)
+    }
+
+    /// How secrets are sealed, and sealing them anew under another master key.
+    pub fn sealing(&self) -> vault::rotation::Sealing<'_> {
+        vault::rotation::Sealing(self)
     }
 
     /// A session's WhatsApp keys.

@@ -122,7 +122,7 @@ impl Deliverer {
     /// Claims what is due, as much as there are slots for, and sets it going.
     async fn look(self: &Arc<Self>, released: &mut bool) -> Result<Found, StoreError> {
         if !*released {
-            // This process has claimed nothing yet: whatever is claimed died with the one before.
+            // This process has claimed nothing yet, and it leads: whatever is claimed died with the one before.
             let count = self.deliveries().release_leases().await?;
             tracing::debug!(count, "claims of an earlier run released");
             *released = true;

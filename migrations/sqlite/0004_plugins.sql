@@ -58,10 +58,10 @@ CREATE TABLE plugin_gifts (
     PRIMARY KEY (owner, name)
 );
 
--- What plugins keep. Names are bytes, because a plugin chooses them and may put anything in. `expires_at` null is for ever.
+-- What plugins keep. `expires_at` null is for ever.
 CREATE TABLE plugin_values (
     plugin_id  TEXT   NOT NULL REFERENCES plugins (id) ON DELETE CASCADE,
-    name       BLOB   NOT NULL,
+    name       TEXT   NOT NULL,
     value      BLOB   NOT NULL,
     expires_at BIGINT,
     PRIMARY KEY (plugin_id, name)

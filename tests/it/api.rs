@@ -7,6 +7,7 @@ mod requests;
 mod sessions;
 mod socket;
 mod users;
+mod vault;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -90,7 +91,7 @@ impl Site {
         let Settings { http, auth, demo, dir } = settings;
         let clock = Clock::manual(Millis(1_700_000_000_000));
         let (tasks, writer) = (Tasks::new(), Tasks::new());
-        let vault = Vault::open(&VaultConfig { master_key: None, key_file: dir.path().join("master.key") })?;
+        let vault = Vault::open(&VaultConfig::in_file(dir.path().join("master.key"))).await?;
         let store =
             Store::open(&dir.database.config(&dir.path().join("wagate.db"))?, vault, clock.clone(), &writer).await?;
         let webhook = WebhookConfig { timeout: Duration::from_secs(5), concurrency: 4, allow: Vec::new() };
@@ -127,7 +128,9 @@ impl Site {
             clock: clock.clone(),
             config: http,
         };
-        let address = Server::bind(parts, &tasks)?.addr();
+        let server = Server::bind(parts.config.clone(), &tasks)?;
+        server.open(parts, &tasks);
+        let address = server.addr();
         let base = format!("http://{address}");
         Ok(Self { base, address, http: client()?, clock, tasks, writer, store, sessions, first_password, dir })
     }

@@ -76,8 +76,7 @@ impl Bed {
 
     async fn open(dir: &TempDir, database: &Database) -> Store {
         let key = base64::engine::general_purpose::STANDARD.encode([42; 32]);
-        let vault = Vault::open(&VaultConfig { master_key: Some(key.into()), key_file: dir.path().join("master.key") })
-            .unwrap();
+        let vault = Vault::open(&VaultConfig::given(key.into())).await.unwrap();
         let config = database.config(&dir.path().join("wagate.db")).unwrap();
         Store::open(&config, vault, Clock::System, &Tasks::new()).await.unwrap()
     }

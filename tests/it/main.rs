@@ -25,4 +25,5 @@ mod sending;
 mod server;
 mod simulator;
 mod store;
+mod vault;
 mod webhook;

@@ -63,7 +63,7 @@ impl Stage {
         let database = Database::of_run()?;
         let store = Store::open(
             &database.config(&dir.path().join("wagate.db"))?,
-            Vault::open(&config.vault)?,
+            Vault::open(&config.vault).await?,
             clock.clone(),
             &tasks,
         )

@@ -297,7 +297,7 @@ async fn a_failed_webhook_is_posted_again_the_same() -> Result<()> {
 async fn store_without_routing(interval: &Interval, message: Incoming) -> Result<()> {
     let config = interval.gateway.config()?;
     let tasks = Tasks::new();
-    let store = Store::open(&config.database, Vault::open(&config.vault)?, Clock::System, &tasks).await?;
+    let store = Store::open(&config.database, Vault::open(&config.vault).await?, Clock::System, &tasks).await?;
     let events = store.events(Scope::gateway()).receive(&interval.id.parse()?, &[message]).await?;
     assert_eq!(events.len(), 1);
     store.close().await;

@@ -71,8 +71,8 @@ impl Place {
 
     /// Opens under the key in this file, made when it is missing.
     async fn try_open(&self, key: &str) -> Result<Store, StoreError> {
-        let config = VaultConfig { master_key: None, key_file: self.directory.path().join(key) };
-        let vault = Vault::open(&config).unwrap();
+        let config = VaultConfig::in_file(self.directory.path().join(key));
+        let vault = Vault::open(&config).await.unwrap();
         let database = self.database.config(&self.path()).unwrap();
         Store::open(&database, vault, self.clock.clone(), &self.tasks).await
     }

@@ -30,7 +30,7 @@ pub fn http_client() -> Result<reqwest::Client> {
     static PROVIDER: Once = Once::new();
     // It is installed already when a gateway runs in this process.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    Ok(reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build()?)
+    Ok(reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build()?)
 }
 
 impl Api {

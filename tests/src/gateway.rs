@@ -11,6 +11,7 @@ use wagate::config::Config;
 use wagate_simulator::Network;
 
 use crate::api::{Api, PASSWORD};
+use crate::compiled;
 use crate::database::Database;
 use crate::process::demo_binary;
 use crate::raw::Raw;
@@ -44,6 +45,7 @@ impl Gateway {
     async fn start_on(home: Home, network: &Network, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let mut config = home.config(network)?;
         change(&mut config);
+        compiled::lend(home.dir.path())?;
         let app = App::start(config, Mode::Product).await?;
         let api = Api::login(&format!("http://{}", app.addr()), "admin", PASSWORD).await?;
         Ok(Self { app, api, home, network: network.clone() })
@@ -68,12 +70,14 @@ impl Gateway {
     pub async fn rest(self) -> Resting {
         let Self { app, home, network, .. } = self;
         app.stop().await;
+        compiled::keep(home.dir.path());
         Resting { home, network }
     }
 
     /// Stops in good order.
     pub async fn stop(self) {
         self.app.stop().await;
+        compiled::keep(self.home.dir.path());
     }
 }
 
@@ -137,7 +141,6 @@ pub fn config(dir: &Path, network: &Network) -> Result<Config> {
     config.whatsapp.url = network.ws_url().parse()?;
     config.whatsapp.version = Some((2, 3000, 1_000_000_000));
     config.auth.admin_password = Some(SecretString::from(PASSWORD));
-    config.plugin.compiler = Some(demo_binary()?);
     config.webhook.allow = vec!["127.0.0.0/8".to_owned()];
     config.plugin.compiler = Some(demo_binary()?);
     ensure!(config.http.port == 0, "a test gateway must take whatever port is free");

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod catalog;
+pub mod compiled;
 pub mod component;
 pub mod database;
 pub mod disk;

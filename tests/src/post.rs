@@ -177,7 +177,7 @@ impl Running {
 impl Home {
     async fn open(&self, clock: &Clock, tasks: &Tasks) -> Result<Store> {
         let folder = self.folder.path();
-        let vault = Vault::open(&VaultConfig { master_key: None, key_file: folder.join("master.key") })?;
+        let vault = Vault::open(&VaultConfig::in_file(folder.join("master.key"))).await?;
         let config = self.database.config(&folder.join("wagate.db"))?;
         Ok(Store::open(&config, vault, clock.clone(), tasks).await?)
     }

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{Api, PASSWORD, http_client};
+use crate::compiled;
 use crate::database::Database;
 
 /// How long a start may take, and how long a change of health.
-const STARTING: Duration = Duration::from_secs(30);
+const STARTING: Duration = Duration::from_mins(1);
 
 /// How to run it.
 #[derive(Clone, Debug)]
@@ -74,6 +77,8 @@ impl Setup {
 
     /// Starts it and waits for nothing.
     pub fn launch(&self) -> Result<Process> {
+        compiled::keep(&self.data);
+        compiled::lend(&self.data)?;
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("log"))?;
         let child = Command::new(&self.binary)
             .arg("serve")
@@ -121,6 +126,13 @@ impl Process {
         Ok(self.child.kill().await?)
     }
 
+    /// SIGTERM, as a service manager asks it to stop.
+    pub fn terminate(&self) -> Result<()> {
+        let id = self.child.id().context("the gateway has ended")?;
+        let pid = Pid::from_raw(i32::try_from(id)?).context("the gateway has no process id")?;
+        Ok(kill_process(pid, Signal::TERM)?)
+    }
+
     /// Whether it has ended, and how.
     pub fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
         Ok(self.child.try_wait()?)
@@ -135,6 +147,13 @@ impl Process {
     pub async fn health(&self, path: &str) -> Option<StatusCode> {
         let request = self.http.get(format!("{}{path}", self.base)).timeout(Duration::from_secs(10));
         request.send().await.ok().map(|answer| answer.status())
+    }
+
+    /// What a path answers to somebody without a token: status, `Retry-After` and body.
+    pub async fn look(&self, path: &str) -> Result<(StatusCode, Option<String>, Value)> {
+        let answer = self.http.get(format!("{}{path}", self.base)).send().await?;
+        let again = answer.headers().get("retry-after").and_then(|after| after.to_str().ok()).map(str::to_owned);
+        Ok((answer.status(), again, answer.json().await.unwrap_or(Value::Null)))
     }
 
     /// Waits until it is alive and not ready, as it is while its database is away.

@@ -26,7 +26,7 @@ pub enum Denied {
     #[error("this password is good only for choosing your own; change it with POST /api/password first")]
     PasswordChangeDue,
     /// Needs the admin role.
-    #[error("only an administrator may manage users")]
+    #[error("only an administrator may do this")]
     AdminOnly,
     /// An administrator may not remove themselves, so that one always remains.
     #[error("you cannot remove yourself; another administrator can")]

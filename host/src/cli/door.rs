@@ -70,14 +70,14 @@ impl Credentials {
 pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) auth: Auth,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
 }
 
 impl Opened {
     /// Opens the state, making what does not exist yet.
     pub(super) async fn open(config: &Config) -> Result<Self> {
         let tasks = Tasks::new();
-        let vault = Vault::open(&config.vault)?;
+        let vault = Vault::open(&config.vault).await?;
         let store = Store::open(&config.database, vault, Clock::System, &tasks).await?;
         let auth = Auth::open(&config.auth, &config.data_dir, store.clone(), Clock::System)?;
         Ok(Self { store, auth, tasks })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,6 +10,7 @@ use super::say;
 use crate::app::{App, Mode};
 use crate::auth::OneTimePassword;
 use crate::config::Config;
+use crate::model::Clock;
 use crate::telemetry;
 
 /// Time a stop may take before what is left is abandoned; a crash at that point loses nothing either.
@@ -19,26 +20,49 @@ pub(super) async fn run(config: Config) -> Result<()> {
     telemetry::start(&config.telemetry)?;
     let mut stop = Stop::listen()?;
     let database = config.database.to_string();
-    let app = App::start(config, Mode::Product).await?;
+    let mut listening = App::listen(config, Mode::Product, Clock::System)?;
+    let opened = tokio::select! {
+        opened = listening.open() => Some(opened),
+        () = stop.asked() => None,
+    };
+    let app = match opened {
+        Some(Ok(())) => listening.start().await?,
+        Some(Err(error)) => {
+            listening.stop().await;
+            return Err(error.into());
+        }
+        None => {
+            listening.stop().await;
+            say::aside("Stopped before it was up.");
+            return Ok(());
+        }
+    };
     let base = format!("http://{}", app.addr());
     say::line(&format!("wagate {} listens on {base}", env!("CARGO_PKG_VERSION")));
     say::line(&format!("Data lies in {database}. Ctrl-C stops it."));
     if let Some(one_time) = app.first_password() {
         introduce(one_time, &base);
     }
-    stop.asked().await;
+    let lost = tokio::select! {
+        () = stop.asked() => None,
+        lost = app.superseded() => Some(lost),
+    };
     say::aside(&format!(
         "Stopping: finishing what is under way, {} s at most. Once more ends it now.",
         PATIENCE.as_secs()
     ));
     tokio::select! {
-        done = tokio::time::timeout(PATIENCE, app.stop()) => {
-            done.ok().context("some work did not end in time and was abandoned; what was stored goes on at the next start")?;
-            say::aside("Stopped.");
-        }
+        done = tokio::time::timeout(PATIENCE, app.stop()) => match (done, &lost) {
+            (Ok(()), _) => say::aside("Stopped."),
+            (Err(_elapsed), Some(_)) => say::aside("Some work did not end in time and was abandoned."),
+            (Err(_elapsed), None) => {
+                bail!("some work did not end in time and was abandoned; what was stored goes on at the next start")
+            }
+        },
         () = stop.asked() => say::aside("Ended."),
     }
-    Ok(())
+    // Not a success: whoever looks after the process starts it again, and then it stands by.
+    lost.map_or(Ok(()), |lost| Err(lost.into()))
 }
 
 /// First start: the way in, said once.

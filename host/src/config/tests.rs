@@ -90,6 +90,17 @@ fn reads_a_secret_from_the_file_its_variable_names() {
 }
 
 #[test]
+fn the_master_key_has_one_setting_and_old_ones_are_a_list() {
+    let config =
+        Config::load(&sources(&[("MASTER_KEY_COMMAND", " pass  show wagate "), ("MASTER_KEYS_OLD", "a, b\nc")]));
+    let vault = config.unwrap().vault;
+    assert_eq!(vault.key_command.unwrap(), ["pass", "show", "wagate"]);
+    assert_eq!(vault.old_keys.iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let told = refusal(&sources(&[("MASTER_KEY_COMMAND", "pass show"), ("MASTER_KEY", "geheim")]));
+    assert!(told.contains("vault.master_key is set as well (environment MASTER_KEY)") && !told.contains("geheim"), "{told}");
+}
+
+#[test]
 fn refuses_a_secret_file_that_is_missing() {
     assert!(refusal(&sources(&[("MASTER_KEY_FILE", "/nowhere/key")])).starts_with("the file /nowhere/key cannot be"));
 }
@@ -216,7 +227,8 @@ fn an_address_stands_for_the_single_names() {
 
 #[test]
 fn refuses_a_database_that_is_told_wrong_or_twice() {
-    let table: &[(&[(&str, &str)], &[&str])] = &[
+    type Told<'t> = (&'t [(&'t str, &'t str)], &'t [&'t str]);
+    let table: &[Told<'_>] = &[
         (&[("DB_TYPE", "oracle")], &["DB_TYPE", "expected sqlite, postgres or mysql"]),
         (&[("DB_TYPE", "postgres"), ("DB_NAME", "x")], &["database.user", "postgres needs DB_USER", "DATABASE_URL"]),
         (&[("DB_TYPE", "mysql"), ("DB_USER", "x")], &["database.name", "mysql needs DB_NAME", "DATABASE_URL"]),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::middleware::current_request;
+use super::waiting::WaitsFor;
 use crate::auth::AuthError;
 use crate::auth::access::Denied;
 use crate::egress::EgressError;
@@ -21,6 +22,7 @@ use crate::plugin::Refusal;
 use crate::plugin::catalog::CatalogError;
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::store::vault::rotation::RotationError;
 
 /// An error on its way to the caller.
 #[derive(Debug)]
@@ -205,11 +207,49 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gateway is stopping")
                 .retry_after(Duration::from_secs(5)),
+            StoreError::Superseded => Self::new(StatusCode::SERVICE_UNAVAILABLE, "superseded", error.to_string())
+                .hint("this one is stopping; ask the other")
+                .retry_after(Duration::from_secs(5)),
             StoreError::Contended => Self::new(StatusCode::SERVICE_UNAVAILABLE, "contended", error.to_string())
                 .retry_after(Duration::from_secs(1)),
             StoreError::Taken(what) => Self::conflict("taken", format!("{what} is already taken")),
             error => Self::logged(&error),
         }
+    }
+}
+
+impl From<RotationError> for ApiError {
+    fn from(error: RotationError) -> Self {
+        let message = error.to_string();
+        match error {
+            RotationError::UnderWay => Self::conflict("rotation_under_way", message),
+            RotationError::Vault(_) | RotationError::Store(StoreError::KeyLost { .. }) => {
+                Self::conflict("master_key_unusable", message)
+            }
+            RotationError::Store(error) => error.into(),
+            RotationError::Stopped | RotationError::Unreadable(_) | RotationError::Left(_) => Self::logged(&error),
+        }
+    }
+}
+
+impl From<WaitsFor> for ApiError {
+    fn from(waits_for: WaitsFor) -> Self {
+        let (code, message, hint, seconds) = match waits_for {
+            WaitsFor::Start => ("starting", "the gateway is starting", "ask again in a moment", 1),
+            WaitsFor::Database => (
+                "database_unreachable",
+                "waiting for the database: its server cannot be reached",
+                "the gateway's log says why; it tries again by itself",
+                5,
+            ),
+            WaitsFor::Lead => (
+                "standby",
+                "another gateway is active on this database; this one stands by and takes over when that one is gone",
+                "ask the other one",
+                5,
+            ),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).hint(hint).retry_after(Duration::from_secs(seconds))
     }
 }
 
@@ -257,7 +297,8 @@ mod tests {
 
     #[test]
     fn statuses_hold() {
-        let table: [(ApiError, u16, &str); 14] = [
+        let table: [(ApiError, u16, &str); 19] = [
+            (RotationError::UnderWay.into(), 409, "rotation_under_way"),
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),
             (SessionError::AlreadyLinked.into(), 409, "already_linked"),
@@ -272,6 +313,10 @@ mod tests {
             (Refusal::NotWasm.into(), 400, "not_wasm"),
             (Refusal::TooLarge { size: 2, limit: 1 }.into(), 413, "component_too_large"),
             (Refusal::Unavailable("x".to_owned()).into(), 503, "plugin_unavailable"),
+            (WaitsFor::Start.into(), 503, "starting"),
+            (WaitsFor::Database.into(), 503, "database_unreachable"),
+            (WaitsFor::Lead.into(), 503, "standby"),
+            (StoreError::Superseded.into(), 503, "superseded"),
         ];
         for (error, status, code) in table {
             assert_eq!((error.status.as_u16(), error.code), (status, code));

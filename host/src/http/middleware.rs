@@ -1,7 +1,6 @@
 //! What happens around every handler, as one ordered list with a reason each: see [`around`].
 
 use std::any::Any;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -11,7 +10,6 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::Site;
 use super::error::ApiError;
 use crate::config::HttpConfig;
 use crate::model::RequestId;
@@ -26,7 +24,10 @@ pub(super) fn current_request() -> Option<RequestId> {
 }
 
 /// Wraps the routes, outermost first.
-pub(super) fn around(routes: Router<Arc<Site>>, config: &HttpConfig) -> Router<Arc<Site>> {
+pub(super) fn around<S>(routes: Router<S>, config: &HttpConfig) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
     let limit = config.request_timeout;
     routes.layer((
         // Names the request, so that a user's report, the answer and the log meet. First, because all below use it.
@@ -64,8 +65,9 @@ async fn trace(request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match status {
-        500.. => tracing::warn!(request, %method, route, status, ms, "answered"),
+        // Asked every few seconds, and a gateway that stands by is not ready for days.
         _ if matches!(route, "/livez" | "/readyz") => tracing::debug!(request, %method, route, status, ms, "answered"),
+        500.. => tracing::warn!(request, %method, route, status, ms, "answered"),
         _ => tracing::info!(request, %method, route, status, ms, "answered"),
     }
     response

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::routes::plugins::{bindings, trials};
-use super::routes::{contacts, endpoints, events, login, pairing, plugins, send, sessions, users, webhook};
+use super::routes::{contacts, endpoints, events, login, pairing, plugins, send, sessions, users, vault, webhook};
 use super::{Site, docs, health, live, middleware};
 
 /// The routes with their description.
@@ -49,6 +49,9 @@ pub(super) fn documented() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::reset))
         .routes(routes!(users::remove))
+        .routes(routes!(vault::status))
+        .routes(routes!(vault::rotation))
+        .routes(routes!(vault::rotate))
         .routes(routes!(health::version))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

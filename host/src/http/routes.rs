@@ -9,6 +9,7 @@ pub(super) mod plugins;
 pub(super) mod send;
 pub(super) mod sessions;
 pub(super) mod users;
+pub(super) mod vault;
 pub(super) mod webhook;
 
 use serde::Serialize;

@@ -1,5 +1,8 @@
 //! The accept loop: hyper on tokio with the limits that a router cannot set.
 //!
+//! The address is bound before the gateway has a store, so that whoever looks after it sees it live. Each request is
+//! answered by the routes that are open at that moment.
+//!
 //! Invariant: every connection is counted, has a timer on its request head, and ends when the gateway stops: idle
 //! connections at once, busy ones after the answer they owe.
 
@@ -7,8 +10,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
 use super::peer::Peer;
+use super::waiting::{self, Waiting, WaitsFor};
 use super::{Parts, Site, live, router};
 use crate::app::tasks::Tasks;
 use crate::config::HttpConfig;
@@ -41,19 +45,47 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    door: Arc<Door>,
+}
+
+/// The routes.
+#[derive(Debug)]
+struct Door {
+    waiting: Waiting,
+    before: Router,
+    open: OnceLock<Router>,
+}
+
+impl Door {
+    /// Those that answer now.
+    fn routes(&self) -> Router {
+        self.open.get().unwrap_or(&self.before).clone()
+    }
 }
 
 impl Server {
-    /// Binds and starts to serve. Fails when the address cannot be had. Needs a running tokio runtime.
-    pub fn bind(parts: Parts, tasks: &Tasks) -> io::Result<Self> {
-        let listener = listen(parts.config.listen())?;
+    /// Binds and starts to serve what can be said without a store. Fails when the address cannot be had. Needs a running
+    /// tokio runtime.
+    pub fn bind(config: HttpConfig, tasks: &Tasks) -> io::Result<Self> {
+        let listener = listen(config.listen())?;
         let address = listener.local_addr()?;
-        let config = parts.config.clone();
-        let site = Arc::new(Site { parts, tasks: tasks.clone(), sockets: live::Seats::default() });
-        let accepting = accept(listener, router::build(site), config, tasks.clone());
-        tasks.spawn("http accept", accepting);
+        let waiting = Waiting::default();
+        let before = waiting::build(waiting.clone(), &config);
+        let door = Arc::new(Door { waiting, before, open: OnceLock::new() });
+        tasks.spawn("http accept", accept(listener, Arc::clone(&door), config, tasks.clone()));
         tracing::info!(%address, "listening");
-        Ok(Self { address })
+        Ok(Self { address, door })
+    }
+
+    /// What callers are told until [`Server::open`].
+    pub fn waits_for(&self, what: WaitsFor) {
+        self.door.waiting.set(what);
+    }
+
+    /// Serves everything from now on. `tasks` are those it was bound with.
+    pub fn open(&self, parts: Parts, tasks: &Tasks) {
+        let site = Arc::new(Site { parts, tasks: tasks.clone(), sockets: live::Seats::default() });
+        let _opened_before = self.door.open.set(router::build(site));
     }
 
     /// The address it listens on, with the port the system chose when 0 was configured.
@@ -71,7 +103,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: TcpListener, router: Router, config: HttpConfig, tasks: Tasks) {
+async fn accept(listener: TcpListener, door: Arc<Door>, config: HttpConfig, tasks: Tasks) {
     let places = Arc::new(Semaphore::new(config.connections));
     let mut stopping = pin!(tasks.stopping());
     loop {
@@ -86,7 +118,7 @@ async fn accept(listener: TcpListener, router: Router, config: HttpConfig, tasks
         };
         match (accepted, place) {
             (Ok((stream, from)), Ok(place)) => {
-                let connection = serve(stream, from, router.clone(), config.clone(), tasks.clone(), place);
+                let connection = serve(stream, from, Arc::clone(&door), config.clone(), tasks.clone(), place);
                 tasks.spawn("http connection", connection);
             }
             (Err(error), _) => {
@@ -101,7 +133,7 @@ async fn accept(listener: TcpListener, router: Router, config: HttpConfig, tasks
 async fn serve(
     stream: TcpStream,
     from: SocketAddr,
-    router: Router,
+    door: Arc<Door>,
     config: HttpConfig,
     tasks: Tasks,
     place: OwnedSemaphorePermit,
@@ -112,7 +144,7 @@ async fn serve(
     let counted = Arc::clone(&owed);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(from));
-        answer(router.clone(), request, Arc::clone(&counted))
+        answer(door.routes(), request, Arc::clone(&counted))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

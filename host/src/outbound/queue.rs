@@ -71,7 +71,7 @@ impl Sender {
     async fn look(&self, released: &mut bool) -> Result<Duration, StoreError> {
         let rows = self.store.plugin_sends(Scope::gateway());
         if !*released {
-            // This process has claimed nothing yet: whatever is claimed died with the one before.
+            // This process has claimed nothing yet, and it leads: whatever is claimed died with the one before.
             rows.release_leases().await?;
             *released = true;
         }

@@ -1,6 +1,6 @@
 //! One call into one instance, within its limits.
 //!
-//! Processor time is counted in ticks, at each of which the call yields; waiting is ended by the wall clock; memory by
+//! Processor time is read at each tick, and the call yields; waiting is ended by the wall clock; memory by
 //! the store's limiter; what a guest hands over in one piece by the fuel for host calls.
 //!
 //! Invariant: an instance whose call did not end well is never called again.
@@ -18,7 +18,7 @@ use super::api::v1::types::{CallContext, Message, PluginError};
 use super::api::v1::webhook_transform::{self, Delivery, Outcome};
 use super::capability::log::cut;
 use super::code::{Code, causes};
-use super::meter::{Lane, seated};
+use super::meter::{Lane, Seat, seated};
 use super::patch::PatchError;
 use super::state::{Call, State};
 use crate::model::{Hook, Millis};
@@ -135,7 +135,6 @@ impl Running {
 
     /// Ends the call, of an instance that stays warm.
     pub(super) fn put_down(&mut self, idle: Call) -> Call {
-        self.store.data_mut().meter.rest();
         self.state().hush();
         std::mem::replace(&mut self.store.data_mut().call, idle)
     }
@@ -151,7 +150,7 @@ impl Running {
 
     /// Asks a hook, of a fresh instance after `init`.
     pub(super) async fn ask(&mut self, code: &Code, context: &CallContext, input: Input<'_>) -> Result<Answer, Fault> {
-        let (limit, seat) = (self.arm(), self.state().meter.seat());
+        let (limit, seat) = self.arm();
         let answer = {
             let asked = pin!(async {
                 let instance = self.begin(code).await?;
@@ -169,16 +168,16 @@ impl Running {
 
     /// Lets the plugin read its configuration.
     pub(super) async fn init(&mut self, code: &Code) -> Result<(), Fault> {
-        let limit = self.arm();
-        let begun = tokio::time::timeout(limit, self.begin(code)).await;
+        let (limit, seat) = self.arm();
+        let begun = tokio::time::timeout(limit, seated(seat, self.begin(code))).await;
         let begun = begun.map(|begun| begun.map(|_| ()));
         self.judge(begun)
     }
 
     /// Lets the plugin say who it is, and finds out whether its exports are what the contract says.
     pub(super) async fn describe(&mut self, code: &Code) -> Result<PluginInfo, Fault> {
-        let limit = self.arm();
-        let described = tokio::time::timeout(limit, async {
+        let (limit, seat) = self.arm();
+        let described = async {
             let instance = code.instance.instantiate_async(&mut self.store).await?;
             if let Some(filter) = &code.filter {
                 filter.load(&mut self.store, &instance)?;
@@ -188,19 +187,20 @@ impl Running {
             }
             let lifecycle = code.lifecycle.load(&mut self.store, &instance)?;
             Ok(lifecycle.call_describe(&mut self.store).await?)
-        });
-        let described = described.await;
+        };
+        let described = tokio::time::timeout(limit, seated(seat, described)).await;
         self.judge(described)
     }
 
-    /// Starts the clocks of a call. Answers how long it may take.
-    fn arm(&mut self) -> Duration {
+    /// Starts the clocks of a call. Answers how long it may take, and where it sits.
+    fn arm(&mut self) -> (Duration, Seat) {
         self.calls += 1;
         let state = self.store.data_mut();
         state.meter.rearm();
         state.memory.rearm();
         self.store.set_epoch_deadline(1);
-        self.store.data().call.deadline.saturating_duration_since(Instant::now())
+        let state = self.state();
+        (state.call.deadline.saturating_duration_since(Instant::now()), state.meter.seat())
     }
 
     /// The instance, made and initialised when there is none yet.

@@ -1,20 +1,21 @@
-//! What an instance uses: linear memory, and processor time in ticks.
+//! What an instance uses: linear memory, and processor time.
 //!
-//! A call that has used a few ticks goes into the slow lane, where calls take turns tick by tick on half of the
+//! Processor time is looked at whenever a tick falls while a call runs. A call that has used a few milliseconds goes into the slow lane, where calls take turns tick by tick on half of the
 //! processors: the other half stays with the calls of a few microseconds, however many plugins run in circles.
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use super::ticker::TICK;
 
-/// Ticks after which a call is slow.
-const SLOW: u32 = 3;
+/// Processor time after which a call is slow.
+const SLOW: Duration = Duration::from_millis(2);
 
 /// Linear memory of one store, all memories together.
 #[derive(Debug)]
@@ -81,10 +82,9 @@ impl ResourceLimiter for Memory {
 
 /// Processor time of one call.
 pub(super) struct Meter {
-    ticks: u32,
+    used: Duration,
+    /// In milliseconds.
     budget: u32,
-    /// The tick after a wait in the host was not spent by the call.
-    excused: bool,
     lane: Arc<Lane>,
     seat: Seat,
 }
@@ -92,8 +92,17 @@ pub(super) struct Meter {
 /// Where slow calls take turns.
 pub(super) struct Lane(Arc<Semaphore>);
 
-/// A slow call's turn, shared with the future that waits for the next.
-pub(super) type Seat = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
+/// What a call shares with the future that runs it.
+pub(super) type Seat = Arc<Mutex<Sitting>>;
+
+/// A call while it runs.
+#[derive(Debug, Default)]
+pub(super) struct Sitting {
+    /// Its turn in the slow lane.
+    turn: Option<OwnedSemaphorePermit>,
+    /// What its thread's clock said when it went on; `None` until it has waited for the first time.
+    since: Option<Duration>,
+}
 
 impl Lane {
     pub(super) fn new() -> Self {
@@ -104,52 +113,33 @@ impl Lane {
 
 impl Meter {
     pub(super) fn new(budget: u32, lane: Arc<Lane>) -> Self {
-        Self { ticks: 0, budget, excused: false, lane, seat: Seat::default() }
+        Self { used: Duration::ZERO, budget, lane, seat: Seat::default() }
     }
 
     /// Starts counting for a call.
     pub(super) fn rearm(&mut self) {
-        (self.ticks, self.excused) = (0, false);
+        self.used = Duration::ZERO;
+        sitting(&self.seat).since = None;
     }
 
     /// The budget in milliseconds, when the call has used it up.
     pub(super) fn exceeded(&self) -> Option<u32> {
-        (self.ticks > self.budget).then_some(self.budget)
+        (self.used > Duration::from_millis(self.budget.into())).then_some(self.budget)
     }
 
-    /// Where its call sits while it runs in the slow lane.
+    /// Where its call sits while it runs.
     pub(super) fn seat(&self) -> Seat {
         Arc::clone(&self.seat)
     }
 
-    /// The call waits in the host from now on: another slow one may go.
-    pub(super) fn pause(&mut self) -> Instant {
-        if self.ticks >= SLOW {
-            leave(&self.seat);
-        }
-        Instant::now()
-    }
-
-    /// The call goes on after a wait. The tick that fell meanwhile was not spent by it.
-    pub(super) fn resume(&mut self, paused: Instant) {
-        self.excused = paused.elapsed() >= TICK;
-    }
-
-    /// The call has ended.
-    pub(super) fn rest(&mut self) {
-        leave(&self.seat);
-    }
-
     /// A tick fell while the call ran.
     pub(super) fn tick(&mut self) -> UpdateDeadline {
-        if std::mem::take(&mut self.excused) {
-            return UpdateDeadline::Continue(1);
-        }
-        self.ticks += 1;
-        if self.ticks > self.budget {
+        let since = sitting(&self.seat).since;
+        self.used += since.map_or(TICK, |since| processor_time().saturating_sub(since));
+        if self.exceeded().is_some() {
             return UpdateDeadline::Interrupt;
         }
-        if self.ticks < SLOW {
+        if self.used < SLOW {
             return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         }
         let (lane, seat) = (Arc::clone(&self.lane.0), Arc::clone(&self.seat));
@@ -160,33 +150,43 @@ impl Meter {
                 tokio::task::yield_now().await;
                 // The lane is never closed; without a turn the call would go on all the same.
                 let turn = lane.acquire_owned().await.ok();
-                *seat.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+                sitting(&seat).turn = turn;
             }),
         )
     }
 }
 
-impl Drop for Meter {
-    fn drop(&mut self) {
-        leave(&self.seat);
-    }
-}
-
-/// The call, which keeps its seat only while it runs: whatever it waits for, WASI's clocks too, another may go.
+/// The call, which keeps its turn only while it runs: whatever it waits for, WASI's clocks too, or once it has ended,
+/// another may go. Its
+/// processor time is read from its thread's clock, whichever thread it goes on: neither what it waits for nor what other
+/// programs take from the machine is its own. The first stretch, which is nearly always the only one, is not timed.
 pub(super) async fn seated<T>(seat: Seat, call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
+    let mut waited = false;
     poll_fn(|context| {
-        let polled = call.as_mut().poll(context);
-        if polled.is_pending() {
-            leave(&seat);
+        if waited {
+            sitting(&seat).since = Some(processor_time());
         }
+        let polled = call.as_mut().poll(context);
+        waited = true;
+        leave(&seat);
         polled
     })
     .await
 }
 
+/// Processor time of this thread.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 fn leave(seat: &Seat) {
-    seat.lock().unwrap_or_else(PoisonError::into_inner).take();
+    sitting(seat).turn = None;
+}
+
+fn sitting(seat: &Seat) -> MutexGuard<'_, Sitting> {
+    seat.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -203,60 +203,92 @@ mod tests {
         assert_eq!((memory.exceeded(), memory.kib()), (Some(2), 2048));
     }
 
-    #[test]
-    fn a_call_ends_with_its_budget() {
-        let mut meter = Meter::new(2, Arc::new(Lane::new()));
-        for _ in 0..2 {
-            assert!(matches!(meter.tick(), UpdateDeadline::YieldCustom(1, _)));
+    /// Keeps the processor busy as a call does.
+    fn run_for(span: Duration) {
+        let begun = processor_time();
+        while processor_time().saturating_sub(begun) < span {
+            std::hint::spin_loop();
         }
-        assert!(meter.exceeded().is_none());
-        assert!(matches!(meter.tick(), UpdateDeadline::Interrupt));
-        assert_eq!(meter.exceeded(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_with_its_budget() {
+        let mut meter = Meter::new(5, Arc::new(Lane::new()));
+        let seat = meter.seat();
+        let call = async {
+            let mut ticks = 0;
+            loop {
+                ticks += 1;
+                match meter.tick() {
+                    UpdateDeadline::YieldCustom(1, turn) => turn.await,
+                    UpdateDeadline::Interrupt => return ticks,
+                    _ => panic!("a tick lets others go on, or ends the call"),
+                }
+                run_for(TICK * 3 / 2);
+            }
+        };
+        let ticks = seated(seat, call).await;
+        assert_eq!(ticks, 4, "one for the first stretch, then one and a half each");
+        assert_eq!(meter.exceeded(), Some(5));
         meter.rearm();
+        assert_eq!(meter.exceeded(), None);
         assert!(matches!(meter.tick(), UpdateDeadline::YieldCustom(1, _)));
     }
 
-    #[test]
-    fn waiting_in_the_host_costs_nothing() {
-        let mut meter = Meter::new(1, Arc::new(Lane::new()));
-        for _ in 0..10 {
-            let paused = meter.pause();
-            meter.resume(paused.checked_sub(TICK).unwrap());
-            assert!(matches!(meter.tick(), UpdateDeadline::Continue(1)));
-        }
-        let paused = meter.pause();
-        meter.resume(paused + TICK);
-        assert!(matches!(meter.tick(), UpdateDeadline::YieldCustom(1, _)), "it did not wait");
+    #[tokio::test]
+    async fn only_its_own_processor_time_counts() {
+        let mut meter = Meter::new(5, Arc::new(Lane::new()));
+        let seat = meter.seat();
+        let call = async {
+            for _ in 0..20 {
+                tokio::time::sleep(TICK).await;
+                // It is there, and does not get the processor.
+                std::thread::sleep(TICK * 2);
+                assert!(!matches!(meter.tick(), UpdateDeadline::Interrupt));
+            }
+        };
+        seated(seat, call).await;
+        assert!(meter.used < TICK * 5, "{:?}", meter.used);
+    }
+
+    /// A call that has become slow and stays in its first turn until `end`.
+    async fn slow_call(lane: &Arc<Lane>, end: impl Future<Output = ()>) {
+        let mut meter = Meter::new(100, Arc::clone(lane));
+        meter.used = SLOW;
+        let UpdateDeadline::YieldCustom(_, turn) = meter.tick() else { panic!("slow calls yield") };
+        seated(meter.seat(), async {
+            turn.await;
+            assert_eq!(lane.0.available_permits(), 0);
+            end.await;
+        })
+        .await;
+    }
+
+    fn lane_of_one() -> Arc<Lane> {
+        Arc::new(Lane(Arc::new(Semaphore::new(1))))
     }
 
     #[tokio::test]
     async fn slow_calls_take_turns() {
-        let lane = Arc::new(Lane(Arc::new(Semaphore::new(1))));
-        let mut meters = [Meter::new(100, Arc::clone(&lane)), Meter::new(100, Arc::clone(&lane))];
-        for meter in &mut meters {
-            meter.ticks = SLOW;
-        }
-        let UpdateDeadline::YieldCustom(_, first) = meters[0].tick() else { panic!("slow calls yield") };
-        first.await;
-        let UpdateDeadline::YieldCustom(_, mut second) = meters[1].tick() else { panic!("slow calls yield") };
-        let soon = tokio::time::timeout(std::time::Duration::from_millis(20), &mut second);
+        let lane = lane_of_one();
+        let turn = Arc::clone(&lane.0).acquire_owned().await.unwrap();
+        let mut waits = pin!(slow_call(&lane, std::future::ready(())));
+        let soon = tokio::time::timeout(Duration::from_millis(20), &mut waits);
         assert!(soon.await.is_err(), "the lane is taken");
-        meters[0].rest();
-        second.await;
+        drop(turn);
+        waits.await;
     }
 
     #[tokio::test]
-    async fn a_call_that_waits_has_no_seat() {
-        let lane = Arc::new(Lane(Arc::new(Semaphore::new(1))));
-        let mut meter = Meter::new(100, Arc::clone(&lane));
-        meter.ticks = SLOW;
-        let UpdateDeadline::YieldCustom(_, turn) = meter.tick() else { panic!("slow calls yield") };
-        let call = seated(meter.seat(), async {
-            turn.await;
-            assert_eq!(lane.0.available_permits(), 0);
-            std::future::pending::<()>().await;
-        });
-        let soon = tokio::time::timeout(std::time::Duration::from_millis(20), call);
+    async fn a_call_that_waits_or_has_ended_has_no_turn() {
+        let lane = lane_of_one();
+        let soon = tokio::time::timeout(Duration::from_millis(20), slow_call(&lane, std::future::pending()));
         assert!(soon.await.is_err() && lane.0.available_permits() == 1);
+        let mut meter = Meter::new(100, Arc::clone(&lane));
+        meter.used = SLOW;
+        let UpdateDeadline::YieldCustom(_, turn) = meter.tick() else { panic!("slow calls yield") };
+        seated(meter.seat(), turn).await;
+        assert_eq!(lane.0.available_permits(), 1, "its instance is still there, and it keeps others waiting");
+        drop(meter);
     }
 }

@@ -1,6 +1,6 @@
 //! The engine's clock: a thread that raises the epoch every millisecond while a call is under way.
 //!
-//! Calls count the ticks they see as their processor time and yield at each, so that no loop keeps a thread. The thread
+//! At each tick a call reads the processor time it has used and yields, so that no loop keeps a thread. The thread
 //! is of the system, not a task, because it must tick while every task's thread is kept busy. It sleeps soon after the
 //! last call has ended: an idle gateway wakes for nothing.
 //!

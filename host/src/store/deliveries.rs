@@ -193,8 +193,9 @@ impl Deliveries<'_> {
         rows.into_iter().map(AttemptRow::into_attempt).collect()
     }
 
-    /// Ends every lease, so that its delivery is due at once; answers how many there were. For a start at which no
-    /// earlier claimer can be left.
+    /// Ends every lease, so that its delivery is due at once; answers how many there were. For the start of a gateway: it
+    /// leads on its database (`store/leader.rs`), so whoever claimed before it is gone or writes nothing more, and what
+    /// such a one still posts it cannot settle.
     pub async fn release_leases(&self) -> Result<u64, StoreError> {
         let (low, high) = self.1.owners();
         let work = self.0.write(move |tx| {

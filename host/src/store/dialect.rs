@@ -12,7 +12,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use sqlx::SqliteConnection;
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use super::StoreError;
 use super::pool::{Pool, Tx, on};
@@ -31,6 +31,17 @@ pub(in crate::store) struct Opened {
     pub(in crate::store) tx: Option<Tx>,
     /// The readers' connections.
     pub(in crate::store) readers: Pool,
+}
+
+/// How the gateways on one server agree on the one that leads.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Election {
+    /// Takes the lock of the connection if it is free, and answers 1, else 0. Waits for nobody.
+    pub(in crate::store) lock: Sql,
+    /// Lets the lock go.
+    pub(in crate::store) unlock: Sql,
+    /// What a `SELECT` ends with so that its rows are not changed before the transaction has ended.
+    pub(in crate::store) share: &'static str,
 }
 
 /// Makes connections for the writer, and holds whatever keeps the database ours.
@@ -152,6 +163,21 @@ pub(in crate::store) fn is_busy(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the server cannot be reached at the moment, and may be later: it is down, starting, stopping or full, or
+/// the way there is cut.
+pub(in crate::store) fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => server::is_away(error),
+        sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => postgres::is_away(&**error) || mysql::is_away(&**error),
+        sqlx::Error::Migrate(error) => match &**error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => is_away(error),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// About how many bytes the database's rows and indexes take. What deleted rows leave free is not counted, at the latest
 /// when the engine next counts.
 pub(in crate::store) async fn size(readers: &Pool) -> sqlx::Result<u64> {
@@ -189,6 +215,16 @@ impl Source {
     /// Whether the database is a server, which others write to as well and which may go away.
     pub(in crate::store) const fn is_server(&self) -> bool {
         !matches!(self, Self::Sqlite(_))
+    }
+
+    /// The same server, for the connection that stands for election there, and how it elects. `None` for a file, which
+    /// lets one process in.
+    pub(in crate::store) fn candidate(&self) -> Option<(Self, Election)> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(server) => Some((Self::Postgres(server.clone()), postgres::ELECTION)),
+            Self::MySql(server) => Some((Self::MySql(server.clone()), mysql::ELECTION)),
+        }
     }
 
     /// Begins a write transaction, and the savepoint `job` in it.

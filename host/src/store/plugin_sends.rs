@@ -184,8 +184,8 @@ impl PluginSends<'_> {
         Ok(due)
     }
 
-    /// Ends every lease, so that its message is due at once; answers how many there were. For a start at which no
-    /// earlier claimer can be left.
+    /// Ends every lease, so that its message is due at once; answers how many there were. For the start of a gateway: it
+    /// leads on its database (`store/leader.rs`), so whoever claimed before it is gone or writes nothing more.
     pub async fn release_leases(&self) -> Result<u64, StoreError> {
         let (low, high) = self.1.owners();
         let work = self.0.write(move |tx| {

@@ -1,11 +1,7 @@
-//! Small values of the gateway itself, and the check value that ties a database to its master key.
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+//! Small values of the gateway itself.
 
 use super::pool::on;
 use super::sql::statements;
-use super::vault::Address;
 use super::{Store, StoreError};
 
 statements! {
@@ -13,12 +9,6 @@ statements! {
     SET = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         mysql: "INSERT INTO settings (name, value) VALUES (?, ?) ON DUPLICATE KEY UPDATE value = VALUES(value)";
 }
-
-/// The setting that holds a sealed value nobody needs: it opens only under the key the others are sealed with.
-const CANARY: &str = "vault.canary";
-
-const CANARY_ADDRESS: Address<'static> =
-    Address { table: "settings", column: "value", owner: "", row: CANARY.as_bytes() };
 
 /// Calls on settings.
 #[derive(Debug)]
@@ -43,15 +33,5 @@ impl Settings<'_> {
             })
         });
         work.await
-    }
-
-    /// Opens the check value, or seals one when the database is new.
-    pub(super) async fn check_key(&self) -> Result<(), StoreError> {
-        let vault = self.0.vault();
-        let Some(sealed) = self.get(CANARY).await? else {
-            return self.set(CANARY, &STANDARD.encode(vault.seal(CANARY_ADDRESS, CANARY.as_bytes()))).await;
-        };
-        let opened = STANDARD.decode(sealed).ok().and_then(|sealed| vault.unseal(CANARY_ADDRESS, &sealed));
-        opened.map(|_| ()).ok_or(StoreError::Sealed("the database's check value"))
     }
 }

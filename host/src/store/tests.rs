@@ -5,11 +5,11 @@
 //! where one is missing; `WAGATE_TEST_ENGINES=sqlite` is for whoever has no servers at hand.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::future::join_all;
 use secrecy::SecretString;
+use sqlx::migrate::MigrateError;
 use sqlx::{ConnectOptions, Executor, SqlSafeStr};
 use tempfile::TempDir;
 use tokio::sync::Barrier;
@@ -96,14 +96,15 @@ impl Fixture {
         open(&self.config, &self.clock, &self.tasks).await
     }
 
-    pub(in crate::store) fn path(&self) -> PathBuf {
-        self.directory.path().join("wagate.db")
+    /// The same under other master keys.
+    pub(in crate::store) async fn open_under(&self, vault: Vault) -> Result<Store, StoreError> {
+        Store::open(&self.config, vault, self.clock.clone(), &self.tasks).await
     }
 }
 
 async fn open(config: &DatabaseConfig, clock: &Clock, tasks: &Tasks) -> Result<Store, StoreError> {
     let master_key = SecretString::from("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
-    let vault = Vault::open(&VaultConfig { master_key: Some(master_key), key_file: PathBuf::new() }).unwrap();
+    let vault = Vault::open(&VaultConfig::given(master_key)).await.unwrap();
     Store::open(config, vault, clock.clone(), tasks).await
 }
 
@@ -148,6 +149,7 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         events::held::STATEMENTS,
         events::routing::STATEMENTS,
         &keys::statements(),
+        leader::STATEMENTS,
         plugin_sends::STATEMENTS,
         plugins::STATEMENTS,
         plugins::bindings::STATEMENTS,
@@ -160,6 +162,10 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         settings::STATEMENTS,
         STATEMENTS,
         users::STATEMENTS,
+        vault::checks::STATEMENTS,
+        vault::checks::tests::STATEMENTS,
+        vault::rotation::tests::STATEMENTS,
+        vault::sealed::STATEMENTS,
     ]
     .concat()
 }
@@ -167,7 +173,14 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
 every_engine! {
     async fn every_statement_prepares(at) {
         for (name, sql) in every_statement() {
-            let prepared = on!(at.store.readers(), |db, q| { db.prepare(q(sql).into_sql_str()).await.map(|_| ()) });
+            // Where it may write: MariaDB judges some statements by that before they are run.
+            let prepared = at.store.write(move |tx| {
+                Box::pin(async move {
+                    on!(tx, |db, q| { db.prepare(q(sql).into_sql_str()).await?; });
+                    Ok(())
+                })
+            });
+            let prepared = prepared.await;
             assert!(prepared.is_ok(), "{name} on {:?}: {prepared:?}", at.engine);
             assert!(!sql.positional.contains('$'), "{name} for MySQL: {}", sql.positional);
         }
@@ -188,10 +201,10 @@ every_engine! {
 
     async fn a_wrong_master_key_is_refused_and_lets_the_database_go(at) {
         at.store.close().await;
-        let master_key = Some(SecretString::from("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="));
-        let other = Vault::open(&VaultConfig { master_key, key_file: PathBuf::new() }).unwrap();
-        let refused = Store::open(&at.config, other, at.clock.clone(), &at.tasks).await;
-        assert!(matches!(refused, Err(StoreError::Sealed(_))), "{refused:?}");
+        let master_key = SecretString::from("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
+        let other = Vault::open(&VaultConfig::given(master_key)).await.unwrap();
+        let refused = at.open_under(other).await;
+        assert!(matches!(refused, Err(StoreError::KeyLost { .. })), "{refused:?}");
         at.open_again().await.unwrap().close().await;
     }
 
@@ -223,7 +236,7 @@ fn migrations_have_the_same_names_on_every_engine() {
 }
 
 /// Table, column, kind of value, whether it may be null: of every table of ours.
-async fn columns(at: &Fixture) -> BTreeSet<(String, String, &'static str, bool)> {
+pub(in crate::store) async fn columns(at: &Fixture) -> BTreeSet<(String, String, &'static str, bool)> {
     let sqlite = "SELECT m.name, c.name, c.type, CASE WHEN c.\"notnull\" OR c.pk > 0 THEN 'NO' ELSE 'YES' END
         FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'";
     let postgres = "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT),
@@ -318,7 +331,7 @@ async fn a_server_that_is_not_there_is_told_with_cause_and_fix() {
         sources.set("whatsapp.url", "ws://127.0.0.1:9/ws/chat");
         let config = Config::load(&sources).unwrap().database;
         let refused = open(&config, &Clock::System, &Tasks::new()).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Unusable { .. }), "{refused:?}");
+        assert!(matches!(refused, StoreError::Unreachable { .. }) && refused.is_passing(), "{refused:?}");
         let told = refused.to_string();
         assert!(told.contains("127.0.0.1:1") && told.contains("refused") && told.contains(fix), "{told}");
     }
@@ -374,6 +387,24 @@ fn tells_a_busy_database_from_a_broken_one() {
     assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_busy());
     assert!(!StoreError::from(sqlx::Error::RowNotFound).is_busy());
     assert!(!StoreError::Closed.is_busy());
+}
+
+#[test]
+fn tells_what_passes_from_what_somebody_must_mend() {
+    let said = |kind| StoreError::from(sqlx::Error::Io(std::io::Error::from(kind)));
+    assert!(StoreError::Standby.is_passing() && said(std::io::ErrorKind::ConnectionRefused).is_passing());
+    let interrupted = MigrateError::Execute(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+    assert!(StoreError::from(sqlx::Error::from(interrupted)).is_passing());
+    for lasting in [
+        said(std::io::ErrorKind::PermissionDenied),
+        sqlx::Error::from(MigrateError::VersionMismatch(1)).into(),
+        StoreError::Newer { found: 9, known: 8 },
+        StoreError::Sealed("x"),
+        StoreError::Superseded,
+        StoreError::Closed,
+    ] {
+        assert!(!lasting.is_passing(), "{lasting:?}");
+    }
 }
 
 /// What the engine means to do for a statement, one line a step.

@@ -5,54 +5,38 @@
 //! 24 random bytes never repeat in practice, so one key may seal any number of values
 //! (<https://datatracker.ietf.org/doc/html/draft-irtf-cfrg-xchacha>).
 //!
-//! Invariant: the master key is nowhere in the database.
+//! One master key seals; older ones still open, so that a key can be changed while the gateway runs. [`source`] is where
+//! they come from, [`checks`] ties a database to the keys it needs, [`sealed`] lists every sealed column, and
+//! [`rotation`] seals what lies under an old key anew.
+//!
+//! Invariant: no master key is in the database, and none is ever printed.
+
+pub(in crate::store) mod checks;
+mod command;
+mod keyring;
+pub mod rotation;
+pub mod sealed;
+mod source;
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::Arc;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
-use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::config::VaultConfig;
 
-const VERSION: u8 = 1;
-const KEY_ID: usize = 4;
-const HEAD: usize = 1 + KEY_ID;
-const NONCE: usize = 24;
+pub use keyring::KeyId;
+pub(in crate::store) use keyring::Keyring;
+pub use source::{Changed, VaultError, new_key};
+use source::{Found, Unwritten};
 
 /// Seals and opens values. Cheap to clone.
 #[derive(Clone)]
-pub struct Vault(Arc<Lock>);
+pub struct Vault(Arc<Inner>);
 
-struct Lock {
-    cipher: XChaCha20Poly1305,
-    /// The start of every value sealed here: version and key id.
-    head: [u8; HEAD],
-}
-
-/// Why there is no vault.
-#[derive(Debug, thiserror::Error)]
-pub enum VaultError {
-    /// The key is not 32 bytes of base64.
-    #[error("the master key in {0} is not 32 bytes of base64")]
-    Malformed(String),
-    /// The key file could not be read or written.
-    #[error("the master key file {path}: {reason}")]
-    File {
-        /// The file.
-        path: String,
-        /// What the system said.
-        reason: String,
-    },
+struct Inner {
+    config: VaultConfig,
+    ring: RwLock<Arc<Keyring>>,
+    /// A key that was made because none was there. It gets its file once a database takes it.
+    unwritten: Mutex<Option<Unwritten>>,
 }
 
 /// Where a sealed value stands. A value moved elsewhere does not open.
@@ -62,64 +46,59 @@ pub struct Address<'a> {
     pub table: &'static str,
     /// The column.
     pub column: &'static str,
-    /// The session or user it belongs to.
+    /// The session or plugin it belongs to.
     pub owner: &'a str,
     /// The row.
     pub row: &'a [u8],
 }
 
 impl Vault {
-    /// The vault under the configured master key; makes the key file at first start, mode 0600.
-    pub fn open(config: &VaultConfig) -> Result<Self, VaultError> {
-        if let Some(given) = &config.master_key {
-            return Self::under(given.expose_secret(), "MASTER_KEY");
-        }
-        let path = &config.key_file;
-        let failed =
-            |error: io::Error| VaultError::File { path: path.display().to_string(), reason: error.to_string() };
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => write_new_key(path).map_err(failed)?,
-            other => other.map_err(failed)?,
-        };
-        Self::under(&Zeroizing::new(text), &path.display().to_string())
+    /// The vault under the configured master keys. Where none is and none was ever needed, one is made, and gets its
+    /// file when [`Store::open`](super::Store::open) finds a new database.
+    pub async fn open(config: &VaultConfig) -> Result<Self, VaultError> {
+        let Found { ring, unwritten } = source::read(config).await?;
+        let (ring, unwritten) = (RwLock::new(Arc::new(ring)), Mutex::new(unwritten));
+        Ok(Self(Arc::new(Inner { config: config.clone(), ring, unwritten })))
     }
 
     /// Seals a value.
     pub fn seal(&self, at: Address<'_>, value: &[u8]) -> Vec<u8> {
-        let nonce = XNonce::generate();
-        let payload = Payload { msg: value, aad: &self.associated(at) };
-        let Ok(sealed) = self.0.cipher.encrypt(&nonce, payload) else {
-            unreachable!("the cipher takes any value below 256 GiB");
-        };
-        [&self.0.head[..], nonce.as_slice(), &sealed].concat()
+        debug_assert!(sealed::is_listed(at.table, at.column), "{}.{} is no column of sealed.rs", at.table, at.column);
+        self.ring().seal(at, value)
     }
 
-    /// Opens a value; `None` when it was not sealed here, by this key, at this address.
+    /// Opens a value; `None` when it was not sealed here, by one of these keys, at this address.
     pub fn unseal(&self, at: Address<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
-        let rest = sealed.strip_prefix(&self.0.head)?;
-        let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
-        let payload = Payload { msg: sealed, aad: &self.associated(at) };
-        self.0.cipher.decrypt(&XNonce::from(*nonce), payload).ok()
+        self.ring().unseal(at, sealed)
     }
 
-    fn under(text: &str, origin: &str) -> Result<Self, VaultError> {
-        let malformed = || VaultError::Malformed(origin.to_owned());
-        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| malformed())?);
-        let key = Key::try_from(bytes.as_slice()).map_err(|_| malformed())?;
-        let digest = Sha256::new().chain_update(b"wagate master key id").chain_update(key).finalize();
-        let mut head = [VERSION; HEAD];
-        head[1..].copy_from_slice(&digest[..KEY_ID]);
-        Ok(Self(Arc::new(Lock { cipher: XChaCha20Poly1305::new(&key), head })))
+    /// The keys in use.
+    pub(in crate::store) fn ring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.0.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Each part with its length before it, so that no two addresses read the same.
-    fn associated(&self, at: Address<'_>) -> Vec<u8> {
-        let mut data = self.0.head.to_vec();
-        for part in [at.table.as_bytes(), at.column.as_bytes(), at.owner.as_bytes(), at.row] {
-            data.extend((part.len() as u64).to_le_bytes());
-            data.extend(part);
+    /// The keys as they are now where they come from. A key that is missing is not made.
+    async fn look_again(&self) -> Result<Keyring, VaultError> {
+        let Found { ring, unwritten } = source::read(&self.0.config).await?;
+        match unwritten {
+            Some(unwritten) => Err(unwritten.missing()),
+            None => Ok(ring),
         }
-        data
+    }
+
+    /// Seals and opens with these from now on.
+    fn change(&self, ring: Arc<Keyring>) {
+        *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+    }
+
+    /// Writes a key that was made into its file. Before anything is sealed under it: losing it would lose everything.
+    fn keep_key(&self) -> Result<(), VaultError> {
+        let mut unwritten = self.0.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = &*unwritten {
+            key.write()?;
+        }
+        *unwritten = None;
+        Ok(())
     }
 }
 
@@ -129,17 +108,14 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Writes a fresh key where none is, and makes sure that it stays: losing it would lose every sealed value.
-fn write_new_key(path: &Path) -> io::Result<String> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let text = STANDARD.encode(Key::generate());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    File::open(directory)?.sync_all()?;
-    tracing::info!(path = %path.display(), "made the master key; keep a copy apart from the database");
-    Ok(text)
+/// The parts of a row's key as one, each with its length before it.
+pub(in crate::store) fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        row.extend((part.len() as u64).to_le_bytes());
+        row.extend(*part);
+    }
+    row
 }
 
 #[cfg(test)]

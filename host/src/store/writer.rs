@@ -10,6 +10,8 @@
 //! with the next batch, before later jobs. Where it is not known what the server kept, as when the connection breaks, no
 //! job is run again.
 //!
+//! A store that leads (`leader.rs`) begins each transaction by making sure that it still does.
+//!
 //! Invariants: no job is answered `Ok` before its commit has returned; a job that was handed over runs to its end
 //! whether or not its caller still waits; no job takes effect twice.
 
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
 use super::dialect::{self, Source};
+use super::leader::{self, Fence};
 use super::pool::Tx;
 use super::sql::{Sql, sql};
 use crate::app::tasks::Tasks;
@@ -62,10 +65,15 @@ pub(in crate::store) struct Writer {
 impl Writer {
     /// Starts the writer on `tx`; connections in its place come from `source`. It has a thread of its own: a transaction
     /// is many short waits, and the fewer other tasks come between, the sooner everybody has his commit.
-    pub(in crate::store) fn start(source: Source, tx: Option<Tx>, tasks: &Tasks) -> Result<Self, StoreError> {
+    pub(in crate::store) fn start(
+        source: Source,
+        tx: Option<Tx>,
+        fence: Arc<Fence>,
+        tasks: &Tasks,
+    ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = Self { jobs, closing: CancellationToken::new(), closed: CancellationToken::new() };
-        let desk = Desk { source, tx, again: VecDeque::new(), queue, closing: writer.closing.clone() };
+        let desk = Desk { source, tx, fence, again: VecDeque::new(), queue, closing: writer.closing.clone() };
         let closed = writer.closed.clone().drop_guard();
         let serving = tasks.spawn_thread("store-desk", async move {
             desk.serve().await;
@@ -164,6 +172,7 @@ where
         let answer = match (self.outcome, commit) {
             (Some(Err(error)), _) => Err(error),
             (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(error)) if leader::is_superseded(&error) => Err(StoreError::Superseded),
             (_, Err(error)) => Err(StoreError::Commit(error)),
             (None, Ok(())) => Err(StoreError::Closed),
         };
@@ -177,6 +186,8 @@ struct Desk {
     source: Source,
     /// `None` after a failure that left the connection in doubt.
     tx: Option<Tx>,
+    /// Lets no transaction begin once another gateway leads.
+    fence: Arc<Fence>,
     /// Jobs that were undone because somebody stood in their way; they go first.
     again: VecDeque<Box<dyn Job>>,
     queue: mpsc::Receiver<Box<dyn Job>>,
@@ -234,7 +245,7 @@ impl Desk {
     /// then says whether it came of a job that somebody stood in the way of.
     async fn transact(&mut self, done: &mut Vec<Box<dyn Job>>, busy: &mut bool) -> sqlx::Result<()> {
         let (started, keep) = (Instant::now(), self.source.is_server());
-        let tx = begin(&self.source, &mut self.tx).await?;
+        let tx = begin(&self.source, &self.fence, &mut self.tx).await?;
         while let Some(job) = done.last_mut() {
             let ran = job.run(tx, keep).await;
             if ran != Ran::Well {
@@ -271,7 +282,10 @@ impl Desk {
 }
 
 /// Waits for `work`, for so long at most.
-async fn within<T>(patience: Option<Duration>, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+pub(in crate::store) async fn within<T>(
+    patience: Option<Duration>,
+    work: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
     let Some(patience) = patience else { return work.await };
     let done = tokio::time::timeout(patience, work).await;
     done.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
@@ -279,11 +293,11 @@ async fn within<T>(patience: Option<Duration>, work: impl Future<Output = sqlx::
 
 /// Begins a transaction, on a fresh connection when the last one is gone. A server may have ended it since, by a restart
 /// for instance: then nothing has been done on it, and a fresh one takes its place at once.
-async fn begin<'t>(source: &Source, tx: &'t mut Option<Tx>) -> sqlx::Result<&'t mut Tx> {
+async fn begin<'t>(source: &Source, fence: &Fence, tx: &'t mut Option<Tx>) -> sqlx::Result<&'t mut Tx> {
     if let Some(mut standing) = tx.take() {
-        match standing.run(source.begin()).await {
+        match fence.begin(&mut standing, source.begin()).await {
             Ok(()) => return Ok(tx.insert(standing)),
-            Err(error) if !source.is_server() => {
+            Err(error) if !source.is_server() || leader::is_superseded(&error) => {
                 *tx = Some(standing);
                 return Err(error);
             }
@@ -291,7 +305,7 @@ async fn begin<'t>(source: &Source, tx: &'t mut Option<Tx>) -> sqlx::Result<&'t 
         }
     }
     let fresh = tx.insert(source.connect().await?);
-    fresh.run(source.begin()).await?;
+    fence.begin(fresh, source.begin()).await?;
     Ok(fresh)
 }
 

@@ -64,7 +64,7 @@ impl Bench {
     async fn set(config: &Config) -> Result<Self> {
         let folder = Folder::make()?;
         let (tasks, clock) = (Tasks::new(), Clock::System);
-        let vault = Vault::open(&VaultConfig { master_key: None, key_file: folder.0.join("master.key") })?;
+        let vault = Vault::open(&VaultConfig::in_file(folder.0.join("master.key"))).await?;
         let database = DatabaseConfig::Sqlite { path: folder.0.join("bench.db") };
         let store = Store::open(&database, vault, clock.clone(), &tasks).await?;
         let _installed_before = rustls::crypto::ring::default_provider().install_default();

@@ -37,9 +37,7 @@ impl Host for State {
             return Err(Error::Other("this is a rehearsal: no request leaves the gateway".to_owned()));
         }
         let egress = call.outside.egress.clone();
-        let paused = self.meter.pause();
         let answer = egress.exchange(request).await;
-        self.meter.resume(paused);
         let answer = answer.map_err(|error| told(&error))?;
         if answer.cut {
             return Err(Error::TooLarge(LONGEST_BODY as u64));

@@ -75,10 +75,8 @@ impl State {
         if let Some(known) = self.call.keys.look(key, now) {
             return Ok(known.map(<[u8]>::to_vec));
         }
-        let paused = self.meter.pause();
         let call = &self.call;
         let stored = call.outside.store.plugins(Scope::gateway()).value(&call.place.plugin, key).await;
-        self.meter.resume(paused);
         let stored = stored.map_err(|error| unavailable(&error))?;
         self.call.keys.remember(key, stored.as_deref());
         Ok(stored)
@@ -124,10 +122,8 @@ impl State {
     }
 
     async fn ask_usage(&mut self) -> Result<(u64, u64), Error> {
-        let paused = self.meter.pause();
         let call = &self.call;
         let usage = call.outside.store.plugins(Scope::gateway()).usage(&call.place.plugin).await;
-        self.meter.resume(paused);
         let usage = usage.map_err(|error| unavailable(&error))?;
         self.call.keys.set_usage(usage);
         Ok(usage)

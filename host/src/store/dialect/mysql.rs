@@ -1,7 +1,7 @@
 //! MySQL from release 8.0 on, and MariaDB from 10.6 on.
 //!
 //! Transactions are READ COMMITTED, text is utf8mb4 and compared byte for byte, the SQL mode is strict, tables are
-//! InnoDB. A job waits for a lock of another gateway for a few seconds and is then told that the database is busy.
+//! `InnoDB`. A job waits for a lock of another gateway for a few seconds and is then told that the database is busy.
 //!
 //! Each CREATE commits by itself here, so an interrupted migration is run again; see the note in the first one.
 
@@ -14,7 +14,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{ConnectOptions, Connection, Executor, MySql, MySqlConnection};
 
 use super::server::{self, in_time};
-use super::{APPLIED, Opened, Source, upgrade};
+use super::{APPLIED, Election, Opened, Source, upgrade};
 use crate::config::{DatabaseTls, ServerConfig};
 use crate::store::StoreError;
 use crate::store::pool::{Engine, Tx};
@@ -37,6 +37,14 @@ pub(super) const SIZE: Sql = sql!(
         WHERE table_schema = DATABASE()"
 );
 
+/// The lock is one of the server, under a name of the database's own. The name is hashed, because a lock's has 64
+/// characters at most.
+pub(super) const ELECTION: Election = Election {
+    lock: sql!("SELECT CAST(COALESCE(GET_LOCK(CONCAT('wagate.leader.', SHA1(DATABASE())), 0), 0) AS SIGNED)"),
+    unlock: sql!("DO RELEASE_LOCK(CONCAT('wagate.leader.', SHA1(DATABASE())))"),
+    share: "LOCK IN SHARE MODE",
+};
+
 /// Prepared statements a connection keeps: room for every statement of ours.
 const STATEMENTS: usize = 256;
 
@@ -45,14 +53,21 @@ const SESSION: &str = "SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES
     default_storage_engine = InnoDB, innodb_lock_wait_timeout = 5;
     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
+/// What holds for the connections that write, too: one that says nothing for so long is closed with all its locks, so
+/// that a gateway whose machine is gone does not keep them. The writer then makes another.
+const MORTAL: &str = "SET SESSION wait_timeout = 60";
+
 const READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
 
 /// Where the writer's connections come from.
+#[derive(Clone)]
 pub(in crate::store) struct MySqlServer(MySqlConnectOptions);
 
 impl MySqlServer {
     pub(super) async fn connect(&self) -> sqlx::Result<Tx> {
-        connect(&self.0).await.map(Engine::MySql)
+        let mut connection = connect(&self.0).await?;
+        in_time(connection.execute(MORTAL)).await?;
+        Ok(Engine::MySql(connection))
     }
 }
 
@@ -96,6 +111,12 @@ pub(super) async fn applied(server: &ServerConfig) -> Result<Vec<i64>, StoreErro
 pub(super) fn is_busy(error: &(dyn DatabaseError + 'static)) -> bool {
     let ours = error.try_downcast_ref::<MySqlDatabaseError>();
     ours.is_some_and(|error| matches!(error.number(), 1205 | 1213 | 1020) || error.code() == Some("40001"))
+}
+
+/// The server has no connection left, for anybody or for this user, or shuts down, or has ended the connection.
+pub(super) fn is_away(error: &(dyn DatabaseError + 'static)) -> bool {
+    let ours = error.try_downcast_ref::<MySqlDatabaseError>();
+    ours.is_some_and(|error| matches!(error.number(), 1040 | 1203 | 1053 | 1927))
 }
 
 /// A connection to the database as it is.

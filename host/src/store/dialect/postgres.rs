@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSslMode};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres};
 
 use super::server::{self, in_time};
-use super::{APPLIED, Opened, Source, upgrade};
+use super::{APPLIED, Election, Opened, Source, upgrade};
 use crate::config::{DatabaseTls, ServerConfig};
 use crate::store::StoreError;
 use crate::store::pool::{Engine, Tx};
@@ -36,6 +36,17 @@ pub(super) const SIZE: Sql = sql!(
         WHERE t.schemaname = current_schema()"
 );
 
+/// The lock is an advisory one of the database, under a number of ours and that of the table, so that gateways in
+/// several schemas of one database do not meet.
+pub(super) const ELECTION: Election = Election {
+    lock: sql!(
+        "SELECT CAST(CASE WHEN pg_try_advisory_lock(2002872180, CAST(CAST('leadership' AS regclass) AS int4))
+            THEN 1 ELSE 0 END AS BIGINT)"
+    ),
+    unlock: sql!("SELECT pg_advisory_unlock_all()"),
+    share: "FOR SHARE",
+};
+
 /// The oldest release that works, as `server_version_num` has it.
 const OLDEST: u32 = 130_000;
 
@@ -43,6 +54,7 @@ const OLDEST: u32 = 130_000;
 const STATEMENTS: usize = 256;
 
 /// Where the writer's connections come from.
+#[derive(Clone)]
 pub(in crate::store) struct PostgresServer(PgConnectOptions);
 
 impl PostgresServer {
@@ -70,6 +82,10 @@ pub(super) async fn open(server: &ServerConfig, target: Option<i64>) -> Result<O
         ("synchronous_commit", "on"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "60s"),
+        // A gateway whose machine is gone holds its locks for half a minute, not for hours.
+        ("tcp_keepalives_idle", "15"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
     ]);
     let reading = options(server).options([("default_transaction_read_only", "on")]);
     let readers = server::readers::<Postgres>().connect_lazy_with(reading);
@@ -96,6 +112,14 @@ pub(super) async fn applied(server: &ServerConfig) -> Result<Vec<i64>, StoreErro
 pub(super) fn is_busy(error: &(dyn DatabaseError + 'static)) -> bool {
     let ours = error.try_downcast_ref::<PgDatabaseError>();
     ours.is_some_and(|error| matches!(error.code(), "40001" | "40P01" | "55P03"))
+}
+
+/// SQLSTATE: the server shuts down, has crashed, is starting, or has no connection left; class 08 is the way there.
+pub(super) fn is_away(error: &(dyn DatabaseError + 'static)) -> bool {
+    let ours = error.try_downcast_ref::<PgDatabaseError>();
+    ours.is_some_and(|error| {
+        matches!(error.code(), "57P01" | "57P02" | "57P03" | "53300") || error.code().starts_with("08")
+    })
 }
 
 /// A connection to the database as it is.

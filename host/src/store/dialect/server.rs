@@ -7,12 +7,13 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Database};
 
 use crate::config::ServerConfig;
-use crate::store::StoreError;
 use crate::store::sql::{Sql, sql};
+use crate::store::{StoreError, dialect};
 
 /// Sent as one text, which is one way there and back.
 pub(super) const BEGIN: Sql = sql!("BEGIN; SAVEPOINT job");
@@ -37,12 +38,16 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A connection that was idle for longer is asked whether it still stands.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Runs what makes a connection, as long as that may take.
-pub(super) async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    match tokio::time::timeout(CONNECT, work).await {
-        Ok(done) => done,
-        Err(_elapsed) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
-    }
+/// Runs what makes a connection, as long as that may take. It is a large future, and whoever waits for it need not be.
+pub(super) fn in_time<'w, T>(
+    work: impl Future<Output = sqlx::Result<T>> + Send + 'w,
+) -> BoxFuture<'w, sqlx::Result<T>> {
+    Box::pin(async {
+        match tokio::time::timeout(CONNECT, work).await {
+            Ok(done) => done,
+            Err(_elapsed) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
+        }
+    })
 }
 
 /// The readers' pool, without its server. A connection that broke while it was idle is replaced before it is used.
@@ -58,6 +63,12 @@ pub(super) fn readers<DB: Database>() -> PoolOptions<DB> {
     })
 }
 
+/// Whether what the system said may pass. What it says about files and certificates is for somebody to mend.
+pub(super) fn is_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, PermissionDenied};
+    !matches!(error.kind(), InvalidData | InvalidInput | PermissionDenied)
+}
+
 /// Why a server cannot be used, and what to do about it. `fix` answers for the errors the engine itself reports.
 pub(super) fn unusable(
     engine: &'static str,
@@ -71,7 +82,13 @@ pub(super) fn unusable(
         sqlx::Error::Database(error) => error.code().and_then(|code| fix(&code)),
         _ => None,
     };
-    refused(engine, server, error.to_string(), told.unwrap_or("the server's log may say more"))
+    let (reason, fix) = (error.to_string(), told.unwrap_or("the server's log may say more"));
+    // A socket is made by its server. Any other file that is missing is one of authorities.
+    let lacks_file = matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::NotFound);
+    if dialect::is_away(error) && (server.is_local_socket() || !lacks_file) {
+        return StoreError::Unreachable { database: format!("{engine}, {server}"), reason, fix };
+    }
+    refused(engine, server, reason, fix)
 }
 
 /// A server that is there but must not be used as it is.

@@ -35,7 +35,7 @@ impl Ours {
         let dir = TempDir::new()?;
         let config = Config::for_tests(dir.path())?;
         let (clock, tasks) = (Clock::System, Tasks::new());
-        let store = Store::open(&config.database, Vault::open(&config.vault)?, clock.clone(), &tasks).await?;
+        let store = Store::open(&config.database, Vault::open(&config.vault).await?, clock.clone(), &tasks).await?;
         let owner = store.users().add("ann", Role::User, "$argon2id$", false).await?.id;
         let egress = Egress::new(&config.webhook, false)?;
         let plugins = Plugins::start(config.plugin, store.clone(), egress, clock, &tasks)?;
