@@ -59,6 +59,7 @@ struct Parts {
     leader: Leader,
     vault: Vault,
     rotation: Mutex<vault::rotation::Progress>,
+    backup: Mutex<backup::Progress>,
     clock: Clock,
 }
 
@@ -204,8 +205,8 @@ impl Store {
         let opened = dialect::open(config).await?;
         let leader = Leader::new(&opened.source);
         let writer = Writer::start(opened.source, opened.tx, leader.fence(), tasks)?;
-        let rotation = Mutex::default();
-        let store = Self(Arc::new(Parts { readers: opened.readers, writer, leader, vault, rotation, clock }));
+        let (readers, rotation, backup) = (opened.readers, Mutex::default(), Mutex::default());
+        let store = Self(Arc::new(Parts { readers, writer, leader, vault, rotation, backup, clock }));
         if let Err(error) = vault::checks::admit(&store).await {
             store.close().await;
             return Err(error);
@@ -323,6 +324,11 @@ impl Store {
     /// How secrets are sealed, and sealing them anew under another master key.
     pub fn sealing(&self) -> vault::rotation::Sealing<'_> {
         vault::rotation::Sealing(self)
+    }
+
+    /// Copies of the database while it is open.
+    pub fn backups(&self) -> backup::Backups<'_> {
+        backup::Backups(self)
     }
 
     /// A session's WhatsApp keys.

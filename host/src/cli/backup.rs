@@ -43,10 +43,8 @@ pub(super) struct Arguments {
 #[derive(Debug, Deserialize)]
 struct Progress {
     state: String,
-    #[serde(default)]
-    file: PathBuf,
-    #[serde(default)]
-    error: String,
+    file: Option<PathBuf>,
+    error: Option<String>,
 }
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
@@ -67,26 +65,26 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
 
 /// Has the gateway copy its file, and takes the copy over.
 async fn by_gateway(gateway: &Gateway, file: &Path, dump: bool) -> Result<Contents> {
-    let mut progress: Progress = gateway.post("/api/backup", None).await?;
+    let mut progress: Progress = gateway.post("/api/admin/backup", None).await?;
     while progress.state == "running" {
         tokio::time::sleep(PACE).await;
-        progress = gateway.get("/api/backup").await?;
+        progress = gateway.get("/api/admin/backup").await?;
     }
-    if progress.state != "done" {
-        bail!("the gateway could not copy its database: {}", progress.error);
+    if let Some(error) = progress.error {
+        bail!("the gateway could not copy its database: {error}");
     }
-    let copy = &progress.file;
+    let copy = progress.file.context("the gateway was started anew meanwhile; run this again")?;
     if !copy.exists() {
         bail!("the gateway wrote {}, which cannot be seen from here; take it from its machine", copy.display());
     }
     let unread = || format!("the gateway's copy is left as {}", copy.display());
     if dump {
-        let contents = backup::dump_file(copy, file, &Clock::System).await.with_context(unread)?;
-        std::fs::remove_file(copy).with_context(unread)?;
+        let contents = backup::dump_file(&copy, file, &Clock::System).await.with_context(unread)?;
+        std::fs::remove_file(&copy).with_context(unread)?;
         return Ok(contents);
     }
-    let contents = backup::inspect(copy).await.with_context(unread)?;
-    backup::deliver(copy, file).await.with_context(unread)?;
+    let contents = backup::inspect(&copy).await.with_context(unread)?;
+    backup::deliver(&copy, file).await.with_context(unread)?;
     Ok(contents)
 }
 
@@ -94,6 +92,10 @@ fn report(contents: &Contents, file: &Path, config: &Config) -> Result<()> {
     let bytes = file.metadata().with_context(|| format!("{} is not there", file.display()))?.len();
     let tables = contents.tables.len();
     say::line(&format!("{}: {} rows of {tables} tables, {bytes} bytes, verified.", file.display(), contents.rows()));
+    if !contents.keys.is_empty() {
+        let keys: Vec<&str> = contents.keys.iter().map(String::as_str).collect();
+        say::line(&format!("Its secrets are sealed under the master key {}.", keys.join(" and ")));
+    }
     say::aside(&format!(
         "The master key is not in it. It is {}; keep a copy apart from the backup: without it no account comes back.",
         key_place(&config.vault)
@@ -103,8 +105,9 @@ fn report(contents: &Contents, file: &Path, config: &Config) -> Result<()> {
 
 /// Where the master key is, for a reader.
 pub(super) fn key_place(config: &VaultConfig) -> String {
-    match config.master_key {
-        Some(_) => "the value of MASTER_KEY".to_owned(),
-        None => format!("in {}", config.key_file.display()),
+    match (&config.master_key, &config.key_command) {
+        (Some(_), _) => "the value of MASTER_KEY".to_owned(),
+        (None, Some(_)) => "what MASTER_KEY_COMMAND prints".to_owned(),
+        (None, None) => format!("in {}", config.key_file.display()),
     }
 }

@@ -32,10 +32,11 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
     let Arguments { file, dry_run } = arguments;
     let key = key_place(&config.vault);
-    if config.vault.master_key.is_none() && !config.vault.key_file.exists() {
+    let in_file = config.vault.master_key.is_none() && config.vault.key_command.is_none();
+    if in_file && !config.vault.key_file.exists() {
         bail!("there is no master key {key}; put the key of the gateway that was backed up there, or into MASTER_KEY");
     }
-    let vault = Vault::open(&config.vault)?;
+    let vault = Vault::open(&config.vault).await?;
     let restored = backup::restore(&file, &config.database, &vault, dry_run).await?;
     let kind = if restored.dump { "dump" } else { "copied file" };
     let (rows, schema) = (restored.contents.rows(), restored.contents.schema);

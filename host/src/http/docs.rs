@@ -63,7 +63,7 @@ webhooks for what arrives.\n\nLog in with `POST /api/login` and send the token w
 seconds, every `…_at` and `since` milliseconds since 1970. Errors carry `error`, `message`, `code` and \
 `request_id`; any address answers 405 to a method it does not take.";
 
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("Users", "Logging in; who may use the gateway"),
     ("Sessions", "One WhatsApp account each, linked or to be linked"),
     ("Pairing", "Linking a session to an account"),
@@ -72,5 +72,6 @@ const TAGS: [(&str, &str); 9] = [
     ("Webhooks", "Where what arrives is posted"),
     ("Plugins", "Code of yours on every incoming message and every outgoing webhook"),
     ("Vault", "The master keys that secrets in the database are sealed with"),
+    ("Backup", "A copy of the database while the gateway runs"),
     ("Health", "Whether the gateway lives, and what it is"),
 ];

@@ -22,6 +22,7 @@ use crate::plugin::Refusal;
 use crate::plugin::catalog::CatalogError;
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::store::backup::BackupError;
 use crate::store::vault::rotation::RotationError;
 
 /// An error on its way to the caller.
@@ -232,6 +233,17 @@ impl From<RotationError> for ApiError {
     }
 }
 
+impl From<BackupError> for ApiError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::UnderWay => Self::conflict("backup_under_way", error.to_string()),
+            BackupError::OnServer => Self::conflict("database_on_server", error.to_string()),
+            BackupError::Store(error) => error.into(),
+            other => Self::logged(&other),
+        }
+    }
+}
+
 impl From<WaitsFor> for ApiError {
     fn from(waits_for: WaitsFor) -> Self {
         let (code, message, hint, seconds) = match waits_for {
@@ -297,7 +309,9 @@ mod tests {
 
     #[test]
     fn statuses_hold() {
-        let table: [(ApiError, u16, &str); 19] = [
+        let table: [(ApiError, u16, &str); 21] = [
+            (BackupError::UnderWay.into(), 409, "backup_under_way"),
+            (BackupError::OnServer.into(), 409, "database_on_server"),
             (RotationError::UnderWay.into(), 409, "rotation_under_way"),
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),

@@ -9,7 +9,9 @@ use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::routes::plugins::{bindings, trials};
-use super::routes::{contacts, endpoints, events, login, pairing, plugins, send, sessions, users, vault, webhook};
+use super::routes::{
+    backup, contacts, endpoints, events, login, pairing, plugins, send, sessions, users, vault, webhook,
+};
 use super::{Site, docs, health, live, middleware};
 
 /// The routes with their description.
@@ -52,6 +54,7 @@ pub(super) fn documented() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(vault::status))
         .routes(routes!(vault::rotation))
         .routes(routes!(vault::rotate))
+        .routes(routes!(backup::progress, backup::begin))
         .routes(routes!(health::version))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

@@ -1,5 +1,6 @@
 //! The handlers, one resource a file.
 
+pub(super) mod backup;
 pub(super) mod contacts;
 pub(super) mod endpoints;
 pub(super) mod events;

@@ -6,36 +6,38 @@
 //!
 //! [`schema`] knows the tables, from the migrations themselves. [`snapshot`] reads a database and [`dump`] a file, each
 //! into a [`Sink`]: one that writes a dump, one that verifies, one that restores. SQL that is made at run time stands in
-//! [`rows`], and what is SQLite's alone in [`file`].
+//! [`rows`], and what is SQLite's alone in [`file`]; [`running`] is the copy a gateway makes of its own file.
 //!
-//! Invariants: a backup has its name only once it is whole, verified and on disk; a restore that fails leaves an empty
-//! database.
+//! Invariants: a backup has its name only once it is whole, verified and on disk; a restore that fails or is cut off
+//! leaves a database without rows, into which the next one can go.
 
 mod draft;
 mod dump;
 mod file;
 mod restore;
 pub(in crate::store) mod rows;
+mod running;
 mod schema;
 mod sealed;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use self::draft::Draft;
 use self::dump::{Reader, Writer};
 use self::rows::Row;
 use self::schema::Table;
 use self::snapshot::Snapshot;
-use super::pool::Engine;
-use super::{Store, StoreError, dialect};
+use super::vault::KeyId;
+use super::{StoreError, dialect};
 use crate::config::DatabaseConfig;
 use crate::model::Clock;
 
 pub use file::{copy, deliver, inspect};
 pub use restore::{Restored, restore};
+pub use running::{Backups, Progress, State};
 
 /// What is in a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,17 +126,45 @@ pub enum BackupError {
         /// How to proceed.
         fix: &'static str,
     },
-    /// The key is another one.
-    #[error(
-        "a sealed value of {table} does not open: it needs the master key {key}; put that key where this gateway \
-         looks for it (MASTER_KEY, or master.key in the data folder)"
-    )]
-    Sealed {
-        /// The table.
-        table: String,
-        /// The id of the key it was sealed under.
-        key: String,
+    /// Its migrations have been applied to nothing, and would not be to what is restored.
+    #[error("{database} has schema {found} already, and the backup has {version}; {fix}")]
+    Ahead {
+        /// The database.
+        database: String,
+        /// Its newest migration.
+        found: i64,
+        /// The newest migration of the backup.
+        version: i64,
+        /// How to proceed.
+        fix: &'static str,
     },
+    /// A gateway is active on it, or another restore.
+    #[error("{0} is in use; stop the gateway, and whatever else restores into it")]
+    InUse(String),
+    /// It is sealed under a key that is not there.
+    #[error(
+        "the backup is sealed under the master key {needed}, and there is only {found}; put {needed} where this gateway \
+         looks for its keys: the key file, MASTER_KEY, MASTER_KEY_COMMAND, or the old keys (MASTER_KEYS_OLD, \
+         master.key.old)"
+    )]
+    KeyLost {
+        /// The key's id.
+        needed: KeyId,
+        /// The keys that are there, each with where it was found.
+        found: String,
+    },
+    /// It was changed after it was sealed.
+    #[error("a sealed value of {table} does not open under its own key: the backup was damaged, or changed by somebody")]
+    Unopened {
+        /// The table.
+        table: &'static str,
+    },
+    /// The gateway copies its database already.
+    #[error("a backup is under way already")]
+    UnderWay,
+    /// The gateway stops.
+    #[error("the gateway stopped before its backup was complete; nothing is left of it")]
+    Stopped,
     /// A table could not be read or written.
     #[error("the table {table}: {reason}")]
     Table {
@@ -173,22 +203,6 @@ trait Sink {
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError>;
     /// It is complete.
     async fn end(&mut self, table: &Table) -> Result<(), BackupError>;
-}
-
-impl Store {
-    /// The database file; `None` on a server.
-    pub fn file(&self) -> Option<PathBuf> {
-        match self.readers() {
-            Engine::Sqlite(pool) => Some(pool.connect_options().get_filename().to_owned()),
-            Engine::Postgres(_) | Engine::MySql(_) => None,
-        }
-    }
-
-    /// Copies the database file while it is in use. The copy is verified and on disk when this answers.
-    pub async fn copy_to(&self, to: &Path) -> Result<Contents, BackupError> {
-        let from = self.file().ok_or(BackupError::OnServer)?;
-        file::copy_open(&from, to).await
-    }
 }
 
 /// Writes a portable dump of the configured database, which may be in use unless it is a SQLite file.

@@ -187,8 +187,8 @@ async fn elect(server: &Source, election: Election) -> sqlx::Result<Option<(Tx, 
     Ok(Some((tx, epoch)))
 }
 
-/// Takes the lock if it is free.
-async fn lock(tx: &mut Tx, election: Election) -> sqlx::Result<bool> {
+/// Takes the lock if it is free. It is held as long as the connection stands.
+pub(in crate::store) async fn lock(tx: &mut Tx, election: Election) -> sqlx::Result<bool> {
     let locked: i64 = on!(tx, |db, q| { sqlx::query_scalar(q(election.lock)).fetch_one(db).await? });
     Ok(locked == 1)
 }

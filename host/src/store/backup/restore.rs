@@ -7,13 +7,12 @@
 //! Invariant: rows are written only into a database that has none, and all of them or none.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
 
-use super::draft::Draft;
+use super::draft::{self, Draft, beside};
 use super::dump::{self, Reader};
 use super::rows::{self, Row};
 use super::schema::{Schema, Table};
@@ -21,9 +20,9 @@ use super::sealed::{self, Sealed};
 use super::snapshot::Snapshot;
 use super::{BackupError, Contents, Sink, file};
 use crate::config::DatabaseConfig;
-use crate::store::Vault;
-use crate::store::dialect;
 use crate::store::pool::Tx;
+use crate::store::vault::Keyring;
+use crate::store::{Vault, dialect, leader};
 
 /// Rows in one statement.
 const BATCH: usize = 64;
@@ -76,14 +75,20 @@ impl Backup {
         }
     }
 
-    /// Gives every row to `sink` and verifies whatever needs no key.
-    async fn pour(self, path: &Path, sink: &mut impl Sink) -> Result<Contents, BackupError> {
+    /// Looks for what reading its rows does not show. A dump shows everything.
+    async fn examine(&mut self, path: &Path) -> Result<(), BackupError> {
+        let Self::File(snapshot) = self else { return Ok(()) };
+        match snapshot.fault().await? {
+            Some(fault) => Err(BackupError::damaged(path, &fault)),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives every row to `sink`.
+    async fn pour(self, sink: &mut impl Sink) -> Result<Contents, BackupError> {
         match self {
             Self::Dump(reader) => reader.pour(sink).await,
             Self::File(mut snapshot) => {
-                if let Some(fault) = snapshot.fault().await? {
-                    return Err(BackupError::damaged(path, &fault));
-                }
                 let contents = snapshot.pour(sink).await?;
                 snapshot.close().await?;
                 Ok(contents)
@@ -100,15 +105,21 @@ pub async fn restore(
     vault: &Vault,
     rehearsal: bool,
 ) -> Result<Restored, BackupError> {
-    refuse_rows(config).await?;
-    let backup = Backup::open(from).await?;
-    let dump = matches!(backup, Backup::Dump(_));
-    let mut verifier = Verifier { vault, sealed: None, numbers: Vec::new(), keys: BTreeSet::new() };
-    let mut contents = backup.pour(from, &mut verifier).await?;
+    let applied = refuse_rows(config).await?;
+    let mut backup = Backup::open(from).await?;
+    let (dump, version) = (matches!(backup, Backup::Dump(_)), backup.version());
+    // Whatever migrations do to rows would not be done to these. A copied file takes the place of the database's.
+    let replaces = !dump && matches!(config, DatabaseConfig::Sqlite { .. });
+    if let Some(found) = applied.filter(|found| *found > version && !replaces) {
+        return Err(BackupError::Ahead { database: config.to_string(), found, version, fix: another(config) });
+    }
+    backup.examine(from).await?;
+    let mut verifier = Verifier { ring: vault.ring(), sealed: Vec::new(), numbers: Vec::new(), keys: BTreeSet::new() };
+    let mut contents = backup.pour(&mut verifier).await?;
     contents.keys.append(&mut verifier.keys);
     if !rehearsal {
         match config {
-            DatabaseConfig::Sqlite { path } if !dump => place(from, path, &contents).await?,
+            DatabaseConfig::Sqlite { path } if replaces => place(from, path, &contents).await?,
             _ => load(from, config, &contents, &verifier.numbers).await?,
         }
         // Migrations that are newer than the backup.
@@ -121,15 +132,17 @@ pub async fn restore(
     Ok(Restored { contents, dump })
 }
 
-/// Refuses a database with rows, and one that a gateway has open.
-async fn refuse_rows(config: &DatabaseConfig) -> Result<(), BackupError> {
+/// Refuses a database with rows, and a file that a gateway has open. Answers the newest migration of what is there.
+async fn refuse_rows(config: &DatabaseConfig) -> Result<Option<i64>, BackupError> {
     let applied = dialect::applied(config).await?;
     let Some(found) = applied.into_iter().max() else {
-        // Nothing is there, or an empty file that somebody may hold all the same.
-        return match config {
-            DatabaseConfig::Sqlite { path } if path.exists() => Ok(dialect::claim(path).map(drop)?),
-            _ => Ok(()),
-        };
+        // Nothing is there, or an empty file, which somebody may hold all the same. Another program's is refused.
+        if let DatabaseConfig::Sqlite { path } = config
+            && path.exists()
+        {
+            dialect::visit(config).await?.tx.close().await?;
+        }
+        return Ok(None);
     };
     let known = dialect::newest();
     if found > known {
@@ -138,18 +151,25 @@ async fn refuse_rows(config: &DatabaseConfig) -> Result<(), BackupError> {
     let (schema, mut visit) = (Schema::of(found).await?, dialect::visit(config).await?);
     let filled = first_with_rows(&mut visit.tx, &schema).await;
     visit.tx.close().await?;
-    refuse(config, filled?)
+    refuse(config, filled?)?;
+    Ok(Some(found))
 }
 
 fn refuse(config: &DatabaseConfig, filled: Option<String>) -> Result<(), BackupError> {
-    let Some(table) = filled else { return Ok(()) };
-    let fix = match config {
+    match filled {
+        Some(table) => Err(BackupError::NotEmpty { database: config.to_string(), table, fix: another(config) }),
+        None => Ok(()),
+    }
+}
+
+/// How to come by a database with nothing in it.
+fn another(config: &DatabaseConfig) -> &'static str {
+    match config {
         DatabaseConfig::Sqlite { .. } => "move the file away, with those beside it that begin with its name, and try again",
         DatabaseConfig::Postgres(_) | DatabaseConfig::MySql(_) => {
             "make another database (CREATE DATABASE …) and name it in DB_NAME or DATABASE_URL"
         }
-    };
-    Err(BackupError::NotEmpty { database: config.to_string(), table, fix })
+    }
 }
 
 /// The first table that has rows. Settings do not count: a gateway writes some when it opens an empty database.
@@ -169,11 +189,7 @@ async fn place(from: &Path, to: &Path, contents: &Contents) -> Result<(), Backup
     contents.same_rows(&file::duplicate(from, draft.path()).await?, draft.path())?;
     // The log of the empty database must not meet the new file.
     for ending in ["-wal", "-shm", "-journal"] {
-        let left = beside(&to, ending);
-        match fs::remove_file(&left) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(BackupError::file(&left, &error)),
-            _ => {}
-        }
+        draft::remove(&beside(&to, ending))?;
     }
     draft.publish().await?;
     drop(lock);
@@ -195,6 +211,13 @@ async fn load(
         Some(tx) => tx,
         None => opened.source.connect().await?,
     };
+    // As long as the connection stands no gateway leads here, which is all that one of them needs to write.
+    if schema.elects
+        && let Some((_, election)) = opened.source.candidate()
+        && !leader::lock(&mut tx, election).await?
+    {
+        return Err(BackupError::InUse(config.to_string()));
+    }
     // Not part of the transaction: MySQL would commit it. Numbers that are left out harm nobody.
     for (table, next) in numbers {
         rows::begin_numbers(&mut tx, table, *next).await.map_err(BackupError::table(table))?;
@@ -221,7 +244,7 @@ async fn fill(
     refuse(config, first_with_rows(tx, schema).await?)?;
     rows::forget_settings(tx).await?;
     let mut loader = Loader { tx, waiting: Vec::new(), bytes: 0 };
-    let poured = backup.pour(from, &mut loader).await?;
+    let poured = backup.pour(&mut loader).await?;
     contents.same_rows(&poured, from)?;
     let tx = loader.tx;
     for table in &schema.tables {
@@ -236,16 +259,16 @@ async fn fill(
 }
 
 /// Opens every sealed value, and keeps none.
-struct Verifier<'a> {
-    vault: &'a Vault,
-    sealed: Option<Sealed>,
+struct Verifier {
+    ring: Arc<Keyring>,
+    sealed: Vec<Sealed>,
     /// Tables and the next number each gives out by itself.
     numbers: Vec<(Table, i64)>,
     /// The keys that were needed.
     keys: BTreeSet<String>,
 }
 
-impl Sink for Verifier<'_> {
+impl Sink for Verifier {
     async fn table(&mut self, table: &Table, next: Option<i64>) -> Result<(), BackupError> {
         self.sealed = Sealed::of(table);
         self.numbers.extend(next.map(|next| (table.clone(), next)));
@@ -253,10 +276,10 @@ impl Sink for Verifier<'_> {
     }
 
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError> {
-        sealed::check_setting(self.vault, table, &row)?;
-        if let Some(sealed) = &self.sealed {
-            sealed.check(self.vault, &row)?;
-            self.keys.extend(sealed.key(&row));
+        sealed::check_setting(&self.ring, table, &row)?;
+        for sealed in &self.sealed {
+            sealed.check(&self.ring, &row)?;
+            self.keys.extend(sealed.key(&row).map(|key| key.to_string()));
         }
         Ok(())
     }
@@ -294,18 +317,17 @@ impl Sink for Loader<'_> {
     }
 
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError> {
-        self.bytes += row.iter().map(|value| value.bytes().len()).sum::<usize>();
+        let bytes: usize = row.iter().map(|value| value.bytes().len()).sum();
+        // A long row goes alone: servers take only so much at once.
+        if self.bytes + bytes > WAITING {
+            self.flush(table).await?;
+        }
+        self.bytes += bytes;
         self.waiting.push(row);
-        if self.waiting.len() == BATCH || self.bytes >= WAITING { self.flush(table).await } else { Ok(()) }
+        if self.waiting.len() == BATCH { self.flush(table).await } else { Ok(()) }
     }
 
     async fn end(&mut self, table: &Table) -> Result<(), BackupError> {
         self.flush(table).await
     }
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
 }

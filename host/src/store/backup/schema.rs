@@ -10,6 +10,9 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::store::{StoreError, dialect};
 
+/// Says which gateway leads on a database. That is of the database and not of its data, so no backup has it.
+const LEADERSHIP: &str = "leadership";
+
 /// Asked of SQLite only, and of its own tables only.
 const TABLES: &str = "SELECT name, UPPER(sql) LIKE '% AUTOINCREMENT%' FROM sqlite_master
     WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations' ORDER BY name";
@@ -17,12 +20,14 @@ const COLUMNS: &str = "SELECT name, type, pk FROM pragma_table_info($1) ORDER BY
 const PARENTS: &str = "SELECT \"table\" FROM pragma_foreign_key_list($1)";
 
 /// All tables of a version, parents before their children.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Schema {
     /// The newest migration.
     pub(super) version: i64,
     /// The tables.
     pub(super) tables: Vec<Table>,
+    /// Whether gateways on one server elect the one that leads.
+    pub(super) elects: bool,
 }
 
 /// A table.
@@ -78,13 +83,16 @@ impl Schema {
     /// The schema of this version, which this wagate must know.
     pub(super) async fn of(version: i64) -> Result<Self, StoreError> {
         let mut blank = dialect::blank(version).await?;
-        let names: Vec<(String, bool)> = sqlx::query_as(TABLES).fetch_all(&mut blank).await?;
+        let mut names: Vec<(String, bool)> = sqlx::query_as(TABLES).fetch_all(&mut blank).await?;
+        let all = names.len();
+        names.retain(|(name, _)| is_data(name));
+        let elects = names.len() < all;
         let mut tables = Vec::with_capacity(names.len());
         for (name, numbered) in names {
             tables.push(Table::of(&mut blank, name, numbered).await?);
         }
         blank.close().await?;
-        Ok(Self { version, tables: parents_first(tables)? })
+        Ok(Self { version, tables: parents_first(tables)?, elects })
     }
 
     /// The table of this name.
@@ -118,6 +126,11 @@ impl Table {
     pub(super) fn place(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|known| known.name == column)
     }
+}
+
+/// Whether a backup has the rows of a table: not those that say what the database itself is.
+pub(super) fn is_data(table: &str) -> bool {
+    table != LEADERSHIP && table != "_sqlx_migrations"
 }
 
 /// Tables in an order in which their rows can be written: by name, but none before a table it refers to.
@@ -170,7 +183,9 @@ mod tests {
         assert_eq!((attempts.key.as_slice(), &attempts.numbered), (&["delivery_id".to_owned(), "number".to_owned()][..], &None));
         let at = |name| schema.tables.iter().position(|table| table.name == name).unwrap();
         assert!(at("users") < at("sessions") && at("deliveries") < at("attempts"));
+        assert!(schema.elects && schema.table("leadership").is_none() && schema.table("_sqlx_migrations").is_none());
+        assert!(schema.tables.iter().all(|table| !table.key.is_empty()), "rows are read in the order of a key");
         let older = Schema::of(2).await.unwrap();
-        assert!(older.table("plugins").is_none() && older.table("events").is_some());
+        assert!(older.table("plugins").is_none() && older.table("events").is_some() && !older.elects);
     }
 }

@@ -102,6 +102,11 @@ pub(super) async fn settle(store: &Store, ring: &Keyring) -> Result<(), StoreErr
     work.await
 }
 
+/// Where a setting stands and what is sealed in it, if it is a check value.
+pub(in crate::store) fn check_value<'a>(name: &'a str, value: &str) -> Option<(Address<'a>, Vec<u8>)> {
+    name.starts_with(FIRST).then(|| (address(name), STANDARD.decode(value).unwrap_or_default()))
+}
+
 async fn judge(store: &Store, ring: &Keyring) -> Result<Judged, StoreError> {
     let values: Vec<(String, String)> = on!(store.readers(), |db, q| { sqlx::query_as(q(ALL)).fetch_all(db).await? });
     let mut verdict = if values.is_empty() { Verdict::New } else { Verdict::Unknown };

@@ -282,11 +282,15 @@ impl Column {
         Ok((page, more))
     }
 
+    /// The row of a value's address, made of the parts of its key.
+    pub(in crate::store) fn row<'a>(&self, key: &[&'a [u8]]) -> Cow<'a, [u8]> {
+        if self.joined { Cow::Owned(joined(key)) } else { Cow::Borrowed(key.first().copied().unwrap_or_default()) }
+    }
+
     /// How to seal a value anew; `None` when it does not open.
     pub(super) fn reseal(&self, ring: &Keyring, owner: &str, found: Found) -> Option<Swap> {
         let Found { key, sealed: from } = found;
-        let parts: Vec<&[u8]> = key.iter().map(Part::bytes).collect();
-        let row: Cow<'_, [u8]> = if self.joined { Cow::Owned(joined(&parts)) } else { Cow::Borrowed(*parts.first()?) };
+        let row = self.row(&key.iter().map(Part::bytes).collect::<Vec<_>>());
         let to = ring.reseal(Address { table: self.table, column: self.column, owner, row: &row }, &from)?;
         Some(Swap { key, from, to })
     }
