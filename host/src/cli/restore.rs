@@ -42,7 +42,9 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
     let (rows, schema) = (restored.contents.rows(), restored.contents.schema);
     if dry_run {
         let file = file.display();
-        say::line(&format!("{file} is a sound {kind} of schema {schema}: {rows} rows, and the master key {key} opens it."));
+        say::line(&format!(
+            "{file} is a sound {kind} of schema {schema}: {rows} rows, and the master key {key} opens it."
+        ));
         say::line(&format!("It would go into {}, which is empty. Nothing was written.", config.database));
         return Ok(());
     }

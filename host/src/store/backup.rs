@@ -154,7 +154,9 @@ pub enum BackupError {
         found: String,
     },
     /// It was changed after it was sealed.
-    #[error("a sealed value of {table} does not open under its own key: the backup was damaged, or changed by somebody")]
+    #[error(
+        "a sealed value of {table} does not open under its own key: the backup was damaged, or changed by somebody"
+    )]
     Unopened {
         /// The table.
         table: &'static str,
@@ -256,4 +258,4 @@ impl Sink for Glance {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;

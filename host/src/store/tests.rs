@@ -38,6 +38,15 @@ impl On {
         }
     }
 
+    /// A database nobody has used; on SQLite its file lies in the directory.
+    pub(in crate::store) async fn database(self, directory: &TempDir) -> DatabaseConfig {
+        match self {
+            Self::Sqlite => DatabaseConfig::Sqlite { path: directory.path().join("wagate.db") },
+            Self::Postgres => fresh_database("WAGATE_TEST_POSTGRES").await,
+            Self::MySql => fresh_database("WAGATE_TEST_MYSQL").await,
+        }
+    }
+
     /// The engines that are servers, which several gateways can share.
     pub(in crate::store) fn servers() -> Vec<Self> {
         Self::all().into_iter().filter(|engine| *engine != Self::Sqlite).collect()
@@ -81,11 +90,7 @@ impl Fixture {
     /// On this engine.
     pub(in crate::store) async fn on(engine: On) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = match engine {
-            On::Sqlite => DatabaseConfig::Sqlite { path: directory.path().join("wagate.db") },
-            On::Postgres => fresh_database("WAGATE_TEST_POSTGRES").await,
-            On::MySql => fresh_database("WAGATE_TEST_MYSQL").await,
-        };
+        let config = engine.database(&directory).await;
         let (clock, tasks) = (Clock::manual(Millis(1_700_000_000_000)), Tasks::new());
         let store = open(&config, &clock, &tasks).await.unwrap();
         Self { engine, store, clock, tasks, directory, config }
@@ -143,6 +148,7 @@ async fn fresh_database(variable: &str) -> DatabaseConfig {
 fn every_statement() -> Vec<(&'static str, Sql)> {
     [
         backup::rows::STATEMENTS,
+        backup::tests::STATEMENTS,
         deliveries::STATEMENTS,
         endpoints::STATEMENTS,
         events::STATEMENTS,

@@ -39,7 +39,8 @@ impl Draft {
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
         made.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                let reason = "exists: another backup is being written there, or one was cut off; in that case remove it";
+                let reason =
+                    "exists: another backup is being written there, or one was cut off; in that case remove it";
                 BackupError::file(&part, &reason)
             }
             _ => BackupError::file(&part, &error),

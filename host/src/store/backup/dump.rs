@@ -245,9 +245,8 @@ impl Reader {
         let Some(table) = schema.table(&line.table) else {
             return Err(self.wrong("the schema has no such table"));
         };
-        let as_written = |(column, written): (&Column, &(String, Kind))| {
-            column.name == written.0 && column.kind == written.1
-        };
+        let as_written =
+            |(column, written): (&Column, &(String, Kind))| column.name == written.0 && column.kind == written.1;
         let same = table.columns.len() == line.columns.len()
             && table.columns.iter().zip(&line.columns).all(as_written)
             && table.numbered.is_some() == line.next.is_some();
@@ -270,12 +269,7 @@ impl Reader {
         sink.row(table, row).await
     }
 
-    async fn end(
-        &self,
-        progress: &mut Progress<'_>,
-        schema: &Schema,
-        sink: &mut impl Sink,
-    ) -> Result<(), BackupError> {
+    async fn end(&self, progress: &mut Progress<'_>, schema: &Schema, sink: &mut impl Sink) -> Result<(), BackupError> {
         if let Some(before) = progress.table.take() {
             sink.end(before).await?;
         }

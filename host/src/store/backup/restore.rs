@@ -21,6 +21,7 @@ use super::snapshot::Snapshot;
 use super::{BackupError, Contents, Sink, file};
 use crate::config::DatabaseConfig;
 use crate::store::pool::Tx;
+use crate::store::sql::{Sql, sql};
 use crate::store::vault::Keyring;
 use crate::store::{Vault, dialect, leader};
 
@@ -29,6 +30,8 @@ const BATCH: usize = 64;
 
 /// Bytes of rows that wait for their statement.
 const WAITING: usize = 1 << 20;
+
+const ROLLBACK: Sql = sql!("ROLLBACK");
 
 /// How SQLite files begin (<https://www.sqlite.org/fileformat2.html>).
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -165,7 +168,9 @@ fn refuse(config: &DatabaseConfig, filled: Option<String>) -> Result<(), BackupE
 /// How to come by a database with nothing in it.
 fn another(config: &DatabaseConfig) -> &'static str {
     match config {
-        DatabaseConfig::Sqlite { .. } => "move the file away, with those beside it that begin with its name, and try again",
+        DatabaseConfig::Sqlite { .. } => {
+            "move the file away, with those beside it that begin with its name, and try again"
+        }
         DatabaseConfig::Postgres(_) | DatabaseConfig::MySql(_) => {
             "make another database (CREATE DATABASE …) and name it in DB_NAME or DATABASE_URL"
         }
@@ -211,9 +216,9 @@ async fn load(
         Some(tx) => tx,
         None => opened.source.connect().await?,
     };
-    // As long as the connection stands no gateway leads here, which is all that one of them needs to write.
-    if schema.elects
-        && let Some((_, election)) = opened.source.candidate()
+    // No gateway leads here until this is done.
+    let election = opened.source.candidate().map(|(_, election)| election).filter(|_| schema.elects);
+    if let Some(election) = election
         && !leader::lock(&mut tx, election).await?
     {
         return Err(BackupError::InUse(config.to_string()));
@@ -226,9 +231,14 @@ async fn load(
     let filled = fill(&mut tx, backup, from, config, contents, &schema).await;
     let done = match filled {
         Ok(()) => tx.run(opened.source.commit()).await.map_err(BackupError::from),
-        // The connection goes, and what it did with it.
-        failed => failed,
+        failed => {
+            let _undone_with_its_connection = tx.run(ROLLBACK).await;
+            failed
+        }
     };
+    if let Some(election) = election {
+        let _let_go_with_its_connection = tx.run(election.unlock).await;
+    }
     let closed = tx.close().await;
     done.and(closed.map_err(BackupError::from))
 }

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn finds_the_next_number_behind_the_columns() {
-        let text = "CREATE TABLE `a` (\n  `b` text DEFAULT 'AUTO_INCREMENT=9'\n) ENGINE=InnoDB AUTO_INCREMENT=42 DEFAULT";
+        let text =
+            "CREATE TABLE `a` (\n  `b` text DEFAULT 'AUTO_INCREMENT=9'\n) ENGINE=InnoDB AUTO_INCREMENT=42 DEFAULT";
         assert_eq!(auto_increment(text), Some(42));
         assert_eq!(auto_increment("CREATE TABLE `a` (\n  `seq` bigint AUTO_INCREMENT\n) ENGINE=InnoDB"), None);
     }

@@ -25,14 +25,14 @@ statements! {
 }
 
 /// A session that has something sealed by every room.
-pub(in crate::store::vault) struct Filled {
+pub(in crate::store) struct Filled {
     session: SessionId,
     plugin: PluginId,
     webhook: String,
 }
 
 impl Filled {
-    pub(in crate::store::vault) async fn fill(store: &Store) -> Self {
+    pub(in crate::store) async fn fill(store: &Store) -> Self {
         let owner = store.users().add("ann", Role::User, "no hash", false).await.unwrap().id;
         let (scope, url) = (Scope::of(owner), "https://example.org/hook".parse().unwrap());
         let session: SessionId = "ses_shop".parse().unwrap();
@@ -59,7 +59,7 @@ impl Filled {
     }
 
     /// Makes sure that everything opens and is what it was.
-    async fn check(&self, store: &Store) {
+    pub(in crate::store) async fn check(&self, store: &Store) {
         let (scope, keys) = (Scope::gateway(), store.keys(self.session.clone()));
         assert_eq!(store.endpoints(scope).list(&self.session).await.unwrap().len(), 2);
         let webhook = store.sessions(scope).webhook_secret(&self.session).await.unwrap().unwrap();
