@@ -1,6 +1,7 @@
 //! The REST API and the pairing socket over a real connection: every part is real but WhatsApp, which nobody answers
 //! for here (`tests/it/contract.rs` and its kin pair against the simulator).
 
+mod backup;
 mod description;
 mod login;
 mod requests;

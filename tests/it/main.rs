@@ -17,6 +17,7 @@ mod house;
 mod keys;
 mod lifecycle;
 mod linking;
+mod moving;
 mod plugin;
 mod product;
 mod receiving;
