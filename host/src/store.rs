@@ -7,8 +7,9 @@
 //!
 //! To add a table: write `migrations/<engine>/NNNN_name.sql` under the same name for each engine, with
 //! `REFERENCES sessions (id) ON DELETE CASCADE` when its rows belong to a session; add a file beside this one with its
-//! statements in one `statements!` block on top and its calls below; list the block in `store/tests.rs`. A call on
-//! users' data takes a [`Scope`] and names `owner BETWEEN` it in every statement.
+//! statements in one `statements!` block on top and its calls below; list the block in `store/tests.rs`. It is in every
+//! backup by itself, as long as its columns are of the kinds that `backup/schema.rs` knows. A call on users' data takes a
+//! [`Scope`] and names `owner BETWEEN` it in every statement.
 //!
 //! Invariant: nothing is answered as written before the disk has it.
 
