@@ -33,8 +33,8 @@ check: tools ## Format, lints (of the product without the demo too), documentati
 SERVERS := $(if $(filter sqlite,$(WAGATE_TEST_ENGINES)),,postgres mysql)
 WITH_ENGINES := $(CARGO_TARGET_DIR)/debug/with-engines
 # Tests that touch no store, or choose their engines themselves: they need no second run on another engine.
-ONCE := baileys:: catalog::cli:: config:: disk:: egress:: examples:: guide:: house:: moving::a_gateway_moves \
-	plugin::host:: plugin::hostile:: plugin::languages:: product:: server:: simulator:: store::file:: oracle_conforms::
+ONCE := baileys:: catalog::cli:: config:: disk:: egress:: examples:: guide:: house:: plugin::host:: plugin::hostile:: \
+	plugin::languages:: product:: server:: simulator:: store::file:: oracle_conforms::
 
 # The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
 test: tools check guests $(BAILEYS)/node_modules ## Check, then every test, those of the store on each engine

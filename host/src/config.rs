@@ -66,7 +66,7 @@ static DATA_DIR: Setting = Setting::new(
     "data_dir",
     "DATA_DIR",
     "a folder",
-    "Where state lies: the SQLite database and the keys made at first start. Back it up as a whole.",
+    "Where state lies: the SQLite database and the keys made at first start. Backups: `wagate backup`, and a copy of the keys.",
 )
 .default(".wagate");
 

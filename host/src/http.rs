@@ -22,6 +22,7 @@ mod routes;
 mod serve;
 mod waiting;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::app::tasks::Tasks;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub auth: Auth,
     /// The outgoing client, which judges webhook addresses.
     pub egress: Egress,
+    /// The folder that copies of the database go into.
+    pub backups: PathBuf,
     /// The time.
     pub clock: Clock,
     /// Listener and limits.

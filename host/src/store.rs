@@ -7,9 +7,8 @@
 //!
 //! To add a table: write `migrations/<engine>/NNNN_name.sql` under the same name for each engine, with
 //! `REFERENCES sessions (id) ON DELETE CASCADE` when its rows belong to a session; add a file beside this one with its
-//! statements in one `statements!` block on top and its calls below; list the block in `store/tests.rs`. It is in every
-//! backup by itself, as long as its columns are of the kinds that `backup/schema.rs` knows. A call on users' data takes a
-//! [`Scope`] and names `owner BETWEEN` it in every statement.
+//! statements in one `statements!` block on top and its calls below; list the block in `store/tests.rs`. A call on
+//! users' data takes a [`Scope`] and names `owner BETWEEN` it in every statement.
 //!
 //! Invariant: nothing is answered as written before the disk has it.
 
@@ -60,7 +59,7 @@ struct Parts {
     leader: Leader,
     vault: Vault,
     rotation: Mutex<vault::rotation::Progress>,
-    backup: Mutex<backup::Progress>,
+    copying: Mutex<backup::Progress>,
     clock: Clock,
 }
 
@@ -206,8 +205,8 @@ impl Store {
         let opened = dialect::open(config).await?;
         let leader = Leader::new(&opened.source);
         let writer = Writer::start(opened.source, opened.tx, leader.fence(), tasks)?;
-        let (readers, rotation, backup) = (opened.readers, Mutex::default(), Mutex::default());
-        let store = Self(Arc::new(Parts { readers, writer, leader, vault, rotation, backup, clock }));
+        let (readers, rotation, copying) = (opened.readers, Mutex::default(), Mutex::default());
+        let store = Self(Arc::new(Parts { readers, writer, leader, vault, rotation, copying, clock }));
         if let Err(error) = vault::checks::admit(&store).await {
             store.close().await;
             return Err(error);
@@ -327,9 +326,9 @@ impl Store {
         vault::rotation::Sealing(self)
     }
 
-    /// Copies of the database while it is open.
-    pub fn backups(&self) -> backup::Backups<'_> {
-        backup::Backups(self)
+    /// Copying the database file.
+    pub fn copying(&self) -> backup::Copying<'_> {
+        backup::Copying(self)
     }
 
     /// A session's WhatsApp keys.

@@ -1,7 +1,6 @@
 //! The REST API and the pairing socket over a real connection: every part is real but WhatsApp, which nobody answers
 //! for here (`tests/it/contract.rs` and its kin pair against the simulator).
 
-mod backup;
 mod description;
 mod login;
 mod requests;
@@ -126,6 +125,7 @@ impl Site {
             catalog,
             auth,
             egress,
+            backups: dir.path().join("backups"),
             clock: clock.clone(),
             config: http,
         };

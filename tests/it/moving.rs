@@ -1,67 +1,126 @@
-//! Backup and restore by `wagate backup` and `wagate restore`, of gateways in processes of their own, as users run them: one
-//! that moves from engine to engine with its sessions, and one that is backed up while it works.
+//! Moving house: backups and dumps of a gateway that works, restored into another folder or another engine, where it goes
+//! on with its linked accounts and with the webhook that was still to be delivered.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use wagate_simulator::{Network, NetworkConfig, Phone};
 use wagate_tests::api::{Api, PASSWORD, PATIENCE};
 use wagate_tests::database::Database;
 use wagate_tests::engine::Engine;
+use wagate_tests::gateway::Gateway;
 use wagate_tests::process::{Process, Setup, demo_binary};
-use wagate_tests::receiver::{Receiver, Recorded, Reply};
+use wagate_tests::receiver::{Receiver, Reply};
 
-/// Where a gateway's state is: its folder, and its database.
+/// Where a gateway lives: its database, and the folder with its master key.
 struct Place {
-    folder: PathBuf,
-    url: String,
-    _database: Database,
+    database: Database,
+    data: TempDir,
+    setup: Setup,
 }
 
 impl Place {
-    /// A new database; on SQLite it is a file of this name in the folder.
-    fn new(engine: Engine, folder: &Path, name: &str) -> Result<Self> {
-        let database = Database::on(engine)?;
-        let url = database.url().unwrap_or_else(|| format!("sqlite:{}", folder.join(name).display()));
-        Ok(Self { folder: folder.to_owned(), url, _database: database })
+    fn on(engine: Engine, network: &Network) -> Result<Self> {
+        let (database, data) = (Database::on(engine)?, TempDir::new()?);
+        let setup = Setup::new(&demo_binary()?, data.path(), &network.ws_url())?.on(&database);
+        Ok(Self { database, data, setup })
     }
 
-    fn setup(&self, network: &Network) -> Result<Setup> {
-        let setup = Setup::new(&demo_binary()?, &self.folder, &network.ws_url())?;
-        Ok(setup.with("DATABASE_URL", &self.url))
+    /// Another one under the same master key.
+    fn beside(&self, engine: Engine, network: &Network) -> Result<Self> {
+        let place = Self::on(engine, network)?;
+        std::fs::copy(self.data.path().join("master.key"), place.data.path().join("master.key"))?;
+        Ok(place)
     }
 
-    /// Runs a command of `wagate` here: whether it went well, and all it said. `port` is where a gateway may run.
-    async fn wagate<S: AsRef<OsStr>>(&self, port: &str, arguments: &[S]) -> Result<(bool, String)> {
+    /// `wagate …` with the settings of the gateway here, which listens on this port when it runs.
+    async fn wagate(&self, port: &str, command: &[&str], file: &Path) -> Result<Output> {
         let mut wagate = Command::new(demo_binary()?);
-        wagate.args(arguments).current_dir(&self.folder).env_clear();
-        wagate.env("WHATSAPP_URL", "ws://127.0.0.1:9/").env("DATA_DIR", &self.folder).env("DATABASE_URL", &self.url);
+        wagate.args(command).arg(file).current_dir(self.data.path()).env_clear();
+        wagate.env("WHATSAPP_URL", "ws://127.0.0.1:9/").env("DATA_DIR", self.data.path());
         wagate.env("PORT", port).env("WAGATE_PASSWORD", PASSWORD);
-        let output = wagate.output().await?;
-        let said = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8(said)?))
+        wagate.envs(self.database.url().map(|url| ("DATABASE_URL", url)));
+        Ok(wagate.output().await?)
     }
 
-    async fn said<S: AsRef<OsStr>>(&self, port: &str, arguments: &[S]) -> Result<String> {
-        let (well, said) = self.wagate(port, arguments).await?;
-        ensure!(well, "{said}");
-        Ok(said)
+    async fn said(&self, port: &str, command: &[&str], file: &Path) -> Result<String> {
+        let Output { status, stdout, stderr } = self.wagate(port, command, file).await?;
+        ensure!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+        Ok(String::from_utf8(stdout)?)
+    }
+
+    async fn complaint(&self, port: &str, command: &[&str], file: &Path) -> Result<String> {
+        let Output { status, stderr, .. } = self.wagate(port, command, file).await?;
+        ensure!(!status.success(), "{command:?} went well");
+        Ok(String::from_utf8(stderr)?)
     }
 }
 
-/// A port no gateway listens on: the discard port.
-const NO_GATEWAY: &str = "9";
+/// Nobody listens there.
+const NOBODY: &str = "9";
 
-fn port(gateway: &Process) -> Result<String> {
-    Ok(gateway.base().rsplit(':').next().context("no port")?.to_owned())
+fn port(gateway: &Process) -> Result<&str> {
+    gateway.base().rsplit(':').next().context("no port")
 }
 
-fn says(request: &Recorded, text: &str) -> bool {
-    request.json().is_ok_and(|body| body["message"]["message"] == text)
+/// Two linked accounts, somebody who writes to them, and where their webhooks go.
+struct Street {
+    network: Network,
+    accounts: [(Phone, String); 2],
+    friend: Phone,
+    hook: Receiver,
+}
+
+impl Street {
+    async fn link(network: Network, api: &Api) -> Result<Self> {
+        let (ana, budi, friend) = (network.add_phone("Ana"), network.add_phone("Budi"), network.add_phone("Friend"));
+        let hook = Receiver::start().await?;
+        let ids = [api.link(&ana, Some(&hook.url())).await?, api.link(&budi, Some(&hook.url())).await?];
+        let [first, second] = ids;
+        Ok(Self { network, accounts: [(ana, first), (budi, second)], friend, hook })
+    }
+
+    /// Has a message arrive whose webhook is refused for now; the id it is posted under.
+    async fn leave_a_webhook_pending(&self, text: &str) -> Result<String> {
+        self.hook.otherwise(Reply::status(500));
+        self.friend.send_text(self.accounts[0].0.number(), text).await?;
+        let refused = self.hook.wait_until(PATIENCE, |request| String::from_utf8_lossy(&request.body).contains(text));
+        Ok(refused.await?.id().to_owned())
+    }
+
+    /// Starts a gateway that was moved here, and makes sure that nobody notices: no QR code, messages each way, and what
+    /// was left pending is delivered.
+    async fn open(&self, place: &Place, pending: &str, round: u32) -> Result<Process> {
+        let (handshakes, posted) = (self.network.handshakes().len(), self.hook.count());
+        self.hook.otherwise(Reply::status(200));
+        let gateway = place.setup.start().await?;
+        let api = gateway.login().await?;
+        for (account, id) in &self.accounts {
+            api.wait_connected(id).await?;
+            let (question, answer) = (format!("question {round} to {id}"), format!("answer {round} of {id}"));
+            self.friend.send_text(account.number(), &question).await?;
+            let asked = |body: &[u8]| String::from_utf8_lossy(body).contains(&question);
+            self.hook.wait_until(PATIENCE, |request| asked(&request.body)).await.context("no question")?;
+            api.send_text(id, self.friend.number(), &answer).await?;
+            let heard = self.friend.wait_for(PATIENCE, |message| message.text.as_deref() == Some(answer.as_str()));
+            heard.await.context("no answer")?;
+        }
+        let later = self.network.handshakes().split_off(handshakes);
+        assert!(!later.is_empty() && later.iter().all(|pattern| *pattern == "IK"), "{later:?}");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.hook.requests()[posted..].iter().any(|request| request.id() == pending) {
+            ensure!(tokio::time::Instant::now() < deadline, "what was pending was not delivered");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(gateway)
+    }
 }
 
 async fn stop(gateway: Process) -> Result<()> {
@@ -71,125 +130,120 @@ async fn stop(gateway: Process) -> Result<()> {
     Ok(())
 }
 
-/// Sessions connect with the keys they have, by the handshake of a known device, and a message goes both ways.
-async fn converse(api: &Api, ids: &[String], accounts: &[Phone], friend: &Phone, hook: &Receiver) -> Result<()> {
-    for (id, account) in ids.iter().zip(accounts) {
-        api.wait_connected(id).await?;
-        ensure!(account.devices().len() == 1, "it was linked anew: {:?}", account.devices());
-        let round = rand::random::<u32>();
-        let (there, back) = (format!("to {id}, {round}"), format!("from {id}, {round}"));
-        friend.send_text(account.number(), &there).await?;
-        hook.wait_until(PATIENCE, |request| says(request, &there)).await.context(there.clone())?;
-        api.send_text(id, friend.number(), &back).await?;
-        let received = friend.wait_for(PATIENCE, |received| received.text.as_deref() == Some(back.as_str())).await;
-        received.context(back.clone())?;
-    }
-    Ok(())
-}
+/// From a file to this engine, by a dump or a copied file, and back.
+async fn moves(engine: Engine, command: &[&str]) -> Result<()> {
+    let (network, backups) = (Network::start(NetworkConfig::default()).await?, TempDir::new()?);
+    let old = Place::on(Engine::Sqlite, &network)?;
+    let gateway = old.setup.start().await?;
+    let street = Street::link(network, &gateway.login().await?).await?;
+    let pending = street.leave_a_webhook_pending("still to be delivered").await?;
 
-/// `IK` is the handshake of a device that is linked, `XX` that of a new one.
-fn all_known(network: &Network, before: usize) -> Result<()> {
-    let later = network.handshakes().split_off(before);
-    ensure!(!later.is_empty() && later.iter().all(|pattern| *pattern == "IK"), "{later:?}");
-    Ok(())
-}
-
-async fn acknowledged(account: &Phone) -> Result<()> {
-    let waiting = async {
-        while account.unacked() > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.context("something stayed unacknowledged")
-}
-
-/// From SQLite to each server and back to SQLite, the gateway stopped meanwhile.
-#[tokio::test]
-async fn a_gateway_moves_from_engine_to_engine_with_its_sessions_and_what_waits() -> Result<()> {
-    let (network, data, hook) =
-        (Network::start(NetworkConfig::default()).await?, TempDir::new()?, Receiver::start().await?);
-    let accounts = [network.add_phone("Ana"), network.add_phone("Budi")];
-    let friend = network.add_phone("Friend");
-    let mut place = Place::new(Engine::Sqlite, data.path(), "first.db")?;
-    let mut gateway = place.setup(&network)?.start().await?;
-    let mut api = gateway.login().await?;
-    let mut ids = Vec::new();
-    for account in &accounts {
-        ids.push(api.link(account, Some(&hook.url())).await?);
-    }
-    converse(&api, &ids, &accounts, &friend, &hook).await?;
-    let onward = Engine::servers()?.iter().copied().chain([Engine::Sqlite]);
-    for (move_number, engine) in onward.enumerate() {
-        hook.otherwise(Reply::status(503));
-        let waits = format!("it waits during move {move_number}");
-        friend.send_text(accounts[0].number(), &waits).await?;
-        let tried = hook.wait_until(PATIENCE, |request| says(request, &waits)).await?;
-        acknowledged(&accounts[0]).await?;
-        stop(gateway).await?;
-        let stopped = Instant::now();
-
-        let dump = data.path().join(format!("{move_number}.dump")).display().to_string();
-        let said = place.said(NO_GATEWAY, &["backup", "--dump", &dump]).await?;
-        assert!(said.contains("verified") && said.contains("master key is not in it"), "{said}");
-        place = Place::new(engine, data.path(), "last.db")?;
-        let said = place.said(NO_GATEWAY, &["restore", "--dry-run", &dump]).await?;
-        assert!(said.contains("sound dump") && said.contains("Nothing was written"), "{said}");
-        place.said(NO_GATEWAY, &["restore", &dump]).await?;
-        let (well, told) = place.wagate(NO_GATEWAY, &["restore", &dump]).await?;
-        assert!(!well && told.contains("is not empty"), "{told}");
-
-        let before = network.handshakes().len();
-        hook.otherwise(Reply::status(200));
-        gateway = place.setup(&network)?.start().await?;
-        api = gateway.login().await?;
-        converse(&api, &ids, &accounts, &friend, &hook).await?;
-        all_known(&network, before)?;
-        let again = hook.wait_until(PATIENCE, |request| request.at > stopped && request.id() == tried.id()).await?;
-        assert_eq!(again.body, tried.body, "{engine:?}");
-    }
+    let file = backups.path().join("there");
+    let report = old.said(port(&gateway)?, command, &file).await?;
+    assert!(report.contains("verified"), "{report}");
+    assert_eq!(file.metadata()?.permissions().mode() & 0o777, 0o600);
+    let left = std::fs::read_dir(old.data.path().join("backups"))?.count();
+    assert_eq!(left, 0, "the gateway's own copy was taken over");
+    let again = old.complaint(port(&gateway)?, command, &file).await?;
+    assert!(again.contains("exists"), "{again}");
+    let (_, version) = gateway.login().await?.get("/api/version").await?;
+    assert_eq!(version["name"], "wagate", "the gateway went on working");
     stop(gateway).await?;
+
+    let new = old.beside(engine, &street.network)?;
+    let sound = new.said(NOBODY, &["restore", "--dry-run"], &file).await?;
+    assert!(sound.contains("sound") && sound.contains("Nothing was written"), "{sound}");
+    new.said(NOBODY, &["restore"], &file).await?;
+    let twice = new.complaint(NOBODY, &["restore"], &file).await?;
+    assert!(twice.contains("is not empty"), "{twice}");
+    let gateway = street.open(&new, &pending, 1).await?;
+
+    let pending = street.leave_a_webhook_pending("to be delivered at home").await?;
+    let file = backups.path().join("back");
+    new.said(port(&gateway)?, &["backup", "--dump"], &file).await?;
+    stop(gateway).await?;
+    let home = old.beside(Engine::Sqlite, &street.network)?;
+    home.said(NOBODY, &["restore"], &file).await?;
+    let gateway = street.open(&home, &pending, 2).await?;
+    stop(gateway).await?;
+    street.network.stop().await;
+    Ok(())
+}
+
+async fn unless_left_out(engine: Engine) -> Result<()> {
+    if Engine::servers()?.contains(&engine) { moves(engine, &["backup", "--dump"]).await } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn a_gateway_moves_to_postgres_and_back() -> Result<()> {
+    unless_left_out(Engine::Postgres).await
+}
+
+#[tokio::test]
+async fn a_gateway_moves_to_mariadb_and_back() -> Result<()> {
+    unless_left_out(Engine::Mysql).await
+}
+
+#[tokio::test]
+async fn a_gateway_moves_to_another_folder_by_a_copied_file() -> Result<()> {
+    moves(Engine::Sqlite, &["backup"]).await
+}
+
+#[tokio::test]
+async fn a_backup_without_its_master_key_is_told_so() -> Result<()> {
+    let (network, backups) = (Network::start(NetworkConfig::default()).await?, TempDir::new()?);
+    let (old, other) = (Place::on(Engine::Sqlite, &network)?, Place::on(Engine::Sqlite, &network)?);
+    let gateway = old.setup.start().await?;
+    gateway.login().await?.create_session("Support", Some("https://example.org/hook")).await?;
+    stop(gateway).await?;
+    // Nobody runs: the file is copied by the command itself.
+    let file = backups.path().join("backup");
+    old.said(NOBODY, &["backup"], &file).await?;
+    let keyless = other.complaint(NOBODY, &["restore"], &file).await?;
+    assert!(keyless.contains("there is no master key") && keyless.contains("master.key"), "{keyless}");
+    stop(other.setup.start().await?).await?;
+    for name in ["wagate.db", "wagate.db-wal", "wagate.db-shm"] {
+        let _absent = std::fs::remove_file(other.data.path().join(name));
+    }
+    let wrong = other.complaint(NOBODY, &["restore"], &file).await?;
+    assert!(wrong.contains("needs the master key") && wrong.contains("there is only"), "{wrong}");
+    assert!(!other.data.path().join("wagate.db").exists(), "nothing was made");
     network.stop().await;
     Ok(())
 }
 
-/// On the engine of the run: what is written meanwhile does not stand in the way, and the backup starts elsewhere.
+async fn copied(api: &Api) -> Result<Value> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (status, copy) = api.get("/api/admin/backup").await?;
+        ensure!(status == StatusCode::OK && tokio::time::Instant::now() < deadline, "{status} {copy}");
+        if copy["state"] != "running" {
+            return Ok(copy);
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
 #[tokio::test]
-async fn a_gateway_is_backed_up_while_it_works() -> Result<()> {
-    let (network, hook) = (Network::start(NetworkConfig::default()).await?, Receiver::start().await?);
-    let (data, elsewhere) = (TempDir::new()?, TempDir::new()?);
-    let (account, friend) = ([network.add_phone("Ana")], network.add_phone("Friend"));
-    let engine = Engine::of_run()?;
-    let place = Place::new(engine, data.path(), "wagate.db")?;
-    let gateway = place.setup(&network)?.start().await?;
-    let (api, port) = (gateway.login().await?, port(&gateway)?);
-    let ids = [api.link(&account[0], Some(&hook.url())).await?];
-
-    let file = elsewhere.path().join("backup").display().to_string();
-    let backup = ["backup", file.as_str()];
-    let (backed_up, talked) = tokio::join!(place.said(&port, &backup), converse(&api, &ids, &account, &friend, &hook));
-    talked?;
-    assert!(backed_up?.contains("verified"));
-    let (well, told) = place.wagate(&port, &backup).await?;
-    assert!(!well && told.contains("exists"), "{told}");
-    let (well, told) = place.wagate(&port, &["restore", &file]).await?;
-    let refused = if engine == Engine::Sqlite { "another wagate uses" } else { "is not empty" };
-    assert!(!well && told.contains(refused), "{told}");
-    let dump = elsewhere.path().join("dump").display().to_string();
-    place.said(&port, &["backup", "--dump", &dump]).await?;
-    converse(&api, &ids, &account, &friend, &hook).await.context("the gateway goes on")?;
-    stop(gateway).await?;
-
-    let new = Place::new(engine, elsewhere.path(), "wagate.db")?;
-    let (well, told) = new.wagate(NO_GATEWAY, &["restore", &dump]).await?;
-    assert!(!well && told.contains("there is no master key"), "{told}");
-    std::fs::copy(data.path().join("master.key"), elsewhere.path().join("master.key"))?;
-    new.said(NO_GATEWAY, &["restore", "--dry-run", &file]).await?;
-    new.said(NO_GATEWAY, &["restore", &dump]).await?;
-    let before = network.handshakes().len();
-    let gateway = new.setup(&network)?.start().await?;
-    converse(&gateway.login().await?, &ids, &account, &friend, &hook).await?;
-    all_known(&network, before)?;
-    stop(gateway).await?;
+async fn an_administrator_has_the_gateway_copy_its_file() -> Result<()> {
+    let network = Network::start(NetworkConfig::default()).await?;
+    let gateway = Gateway::start(&network).await?;
+    let (status, refused) = gateway.user("ann").await?.post("/api/admin/backup", json!({})).await?;
+    assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("admin_only")));
+    assert_eq!(copied(&gateway).await?, json!({ "state": "idle", "file": null, "error": null }));
+    let (status, begun) = gateway.post("/api/admin/backup", json!({})).await?;
+    if Engine::of_run()? == Engine::Sqlite {
+        assert_eq!(status, StatusCode::ACCEPTED, "{begun}");
+        let done = copied(&gateway).await?;
+        assert_eq!((&done["state"], &done["file"]), (&json!("done"), &begun["file"]), "{done}");
+        let file = Path::new(done["file"].as_str().context("no file")?);
+        assert!(file.starts_with(gateway.app().store().file().context("no file")?.parent().context("no folder")?));
+        assert!(file.is_file() && file.parent().is_some_and(|folder| folder.ends_with("backups")), "{done}");
+    } else {
+        assert_eq!((status, &begun["code"]), (StatusCode::CONFLICT, &json!("no_file")), "{begun}");
+        assert!(begun["message"].as_str().is_some_and(|message| message.contains("wagate backup")), "{begun}");
+    }
+    gateway.stop().await;
     network.stop().await;
     Ok(())
 }

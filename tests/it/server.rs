@@ -193,7 +193,7 @@ async fn a_server_that_goes_is_waited_for(engine: Engine) -> Result<()> {
     let mut server = Server::start(engine).await?;
     let database = Database::at(&server)?;
     let stand = Stand::new().await?;
-    let mut gateway = stand.setup(&database.url().unwrap())?.start().await?;
+    let mut gateway = stand.setup(&database.url().context("no address")?)?.start().await?;
     let hook = Receiver::start().await?;
     let (account, friend) = (stand.network.add_phone("Account"), stand.network.add_phone("Friend"));
     gateway.login().await?.link(&account, Some(&hook.url())).await?;

@@ -9,6 +9,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ use crate::engine::Engine;
 const NOBODY: u32 = 65_534;
 /// How long a server may take until it answers, recovery after a crash included.
 const STARTING: Duration = Duration::from_mins(1);
+/// How often making its files is tried.
+const TRIES: u32 = 3;
 /// The user of MariaDB; PostgreSQL's is `postgres`, so that its database of that name is found without being named.
 const USER: &str = "wagate";
 
@@ -128,9 +131,20 @@ impl Server {
             }
             chown(self.folder(), Some(NOBODY), Some(NOBODY))?;
         }
-        let made = command.output().context("cannot run setpriv, which is part of util-linux")?;
-        ensure!(made.status.success(), "{command:?}: {}", String::from_utf8_lossy(&made.stderr));
-        Ok(())
+        // MariaDB's has been seen to crash half way; it makes what is there anew.
+        let mut tries = TRIES;
+        loop {
+            let made = command.output().context("cannot run setpriv, which is part of util-linux")?;
+            if made.status.success() {
+                return Ok(());
+            }
+            tries -= 1;
+            ensure!(tries > 0, "{command:?}: {}", String::from_utf8_lossy(&made.stderr));
+            fs::remove_dir_all(self.path("data")).or_else(|error| match error.kind() {
+                ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
+        }
     }
 
     fn spawn(&self) -> Result<Child> {

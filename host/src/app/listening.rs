@@ -193,6 +193,7 @@ impl Listening {
             catalog,
             auth,
             egress,
+            backups: config.data_dir.join("backups"),
             clock,
             config: config.http,
         };

@@ -66,25 +66,29 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
 /// Has the gateway copy its file, and takes the copy over.
 async fn by_gateway(gateway: &Gateway, file: &Path, dump: bool) -> Result<Contents> {
     let mut progress: Progress = gateway.post("/api/admin/backup", None).await?;
+    let Some(copy) = progress.file.clone() else { bail!("the gateway does not say where its copy will be") };
     while progress.state == "running" {
         tokio::time::sleep(PACE).await;
         progress = gateway.get("/api/admin/backup").await?;
+        if progress.file.as_ref() != Some(&copy) {
+            bail!("somebody else had the gateway make another copy, or it was started anew; run this again");
+        }
     }
-    if let Some(error) = progress.error {
-        bail!("the gateway could not copy its database: {error}");
+    if progress.state != "done" {
+        bail!("the gateway could not copy its database: {}", progress.error.unwrap_or_default());
     }
-    let copy = progress.file.context("the gateway was started anew meanwhile; run this again")?;
+    let copy = copy.as_path();
     if !copy.exists() {
         bail!("the gateway wrote {}, which cannot be seen from here; take it from its machine", copy.display());
     }
     let unread = || format!("the gateway's copy is left as {}", copy.display());
     if dump {
-        let contents = backup::dump_file(&copy, file, &Clock::System).await.with_context(unread)?;
-        std::fs::remove_file(&copy).with_context(unread)?;
+        let contents = backup::dump_file(copy, file, &Clock::System).await.with_context(unread)?;
+        std::fs::remove_file(copy).with_context(unread)?;
         return Ok(contents);
     }
-    let contents = backup::inspect(&copy).await.with_context(unread)?;
-    backup::deliver(&copy, file).await.with_context(unread)?;
+    let contents = backup::inspect(copy).await.with_context(unread)?;
+    backup::deliver(copy, file).await.with_context(unread)?;
     Ok(contents)
 }
 
@@ -92,22 +96,22 @@ fn report(contents: &Contents, file: &Path, config: &Config) -> Result<()> {
     let bytes = file.metadata().with_context(|| format!("{} is not there", file.display()))?.len();
     let tables = contents.tables.len();
     say::line(&format!("{}: {} rows of {tables} tables, {bytes} bytes, verified.", file.display(), contents.rows()));
-    if !contents.keys.is_empty() {
-        let keys: Vec<&str> = contents.keys.iter().map(String::as_str).collect();
-        say::line(&format!("Its secrets are sealed under the master key {}.", keys.join(" and ")));
+    let keys: Vec<&str> = contents.keys.iter().map(String::as_str).collect();
+    if !keys.is_empty() {
+        say::line(&format!("Its secrets are sealed under {}.", keys.join(", ")));
     }
     say::aside(&format!(
-        "The master key is not in it. It is {}; keep a copy apart from the backup: without it no account comes back.",
+        "The key is not in it: keep a copy of {} apart from the backup, without it no account comes back.",
         key_place(&config.vault)
     ));
     Ok(())
 }
 
-/// Where the master key is, for a reader.
+/// What opens the database's secrets, for a reader.
 pub(super) fn key_place(config: &VaultConfig) -> String {
     match (&config.master_key, &config.key_command) {
-        (Some(_), _) => "the value of MASTER_KEY".to_owned(),
-        (None, Some(_)) => "what MASTER_KEY_COMMAND prints".to_owned(),
-        (None, None) => format!("in {}", config.key_file.display()),
+        (Some(_), _) => "MASTER_KEY".to_owned(),
+        (None, Some(_)) => "the key that MASTER_KEY_COMMAND prints".to_owned(),
+        (None, None) => format!("the key in {}", config.key_file.display()),
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::backup::key_place;
 use super::say;
-use crate::config::Config;
+use crate::config::{Config, VaultConfig};
 use crate::store::{Vault, backup};
 
 const EXAMPLES: &str = "\
@@ -16,8 +16,8 @@ Examples:
   DATA_DIR=/srv/new wagate restore /backup/wagate.db   into the database of another data folder
   DATABASE_URL=postgres://wagate:secret@localhost/wagate wagate restore /backup/wagate.dump
 
-The master key of the gateway that was backed up must be in place first. Stop that gateway before another one starts on
-its sessions: WhatsApp takes two for one and breaks both.";
+The master key of the gateway that was backed up must be in place first, and the old ones it still needed. Stop that
+gateway before another one starts on its sessions: WhatsApp takes two for one and breaks both.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -31,20 +31,20 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> Result<()> {
     let Arguments { file, dry_run } = arguments;
-    let key = key_place(&config.vault);
-    let in_file = config.vault.master_key.is_none() && config.vault.key_command.is_none();
-    if in_file && !config.vault.key_file.exists() {
-        bail!("there is no master key {key}; put the key of the gateway that was backed up there, or into MASTER_KEY");
+    let VaultConfig { master_key, key_command, key_file, .. } = &config.vault;
+    if master_key.is_none() && key_command.is_none() && !key_file.exists() {
+        bail!(
+            "there is no master key in {}; put the key of the gateway that was backed up there, or into MASTER_KEY",
+            key_file.display()
+        );
     }
     let vault = Vault::open(&config.vault).await?;
     let restored = backup::restore(&file, &config.database, &vault, dry_run).await?;
     let kind = if restored.dump { "dump" } else { "copied file" };
     let (rows, schema) = (restored.contents.rows(), restored.contents.schema);
     if dry_run {
-        let file = file.display();
-        say::line(&format!(
-            "{file} is a sound {kind} of schema {schema}: {rows} rows, and the master key {key} opens it."
-        ));
+        let (file, key) = (file.display(), key_place(&config.vault));
+        say::line(&format!("{file} is a sound {kind} of schema {schema}: {rows} rows, all of which {key} opens."));
         say::line(&format!("It would go into {}, which is empty. Nothing was written.", config.database));
         return Ok(());
     }

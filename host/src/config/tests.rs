@@ -97,7 +97,10 @@ fn the_master_key_has_one_setting_and_old_ones_are_a_list() {
     assert_eq!(vault.key_command.unwrap(), ["pass", "show", "wagate"]);
     assert_eq!(vault.old_keys.iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>(), ["a", "b", "c"]);
     let told = refusal(&sources(&[("MASTER_KEY_COMMAND", "pass show"), ("MASTER_KEY", "geheim")]));
-    assert!(told.contains("vault.master_key is set as well (environment MASTER_KEY)") && !told.contains("geheim"), "{told}");
+    assert!(
+        told.contains("vault.master_key is set as well (environment MASTER_KEY)") && !told.contains("geheim"),
+        "{told}"
+    );
 }
 
 #[test]

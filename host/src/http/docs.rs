@@ -72,6 +72,6 @@ const TAGS: [(&str, &str); 10] = [
     ("Webhooks", "Where what arrives is posted"),
     ("Plugins", "Code of yours on every incoming message and every outgoing webhook"),
     ("Vault", "The master keys that secrets in the database are sealed with"),
-    ("Backup", "A copy of the database while the gateway runs"),
+    ("Backup", "Copies of the database file"),
     ("Health", "Whether the gateway lives, and what it is"),
 ];

@@ -236,10 +236,10 @@ impl From<RotationError> for ApiError {
 impl From<BackupError> for ApiError {
     fn from(error: BackupError) -> Self {
         match error {
+            BackupError::OnServer => Self::conflict("no_file", error.to_string()),
             BackupError::UnderWay => Self::conflict("backup_under_way", error.to_string()),
-            BackupError::OnServer => Self::conflict("database_on_server", error.to_string()),
             BackupError::Store(error) => error.into(),
-            other => Self::logged(&other),
+            error => Self::logged(&error),
         }
     }
 }
@@ -310,8 +310,8 @@ mod tests {
     #[test]
     fn statuses_hold() {
         let table: [(ApiError, u16, &str); 21] = [
+            (BackupError::OnServer.into(), 409, "no_file"),
             (BackupError::UnderWay.into(), 409, "backup_under_way"),
-            (BackupError::OnServer.into(), 409, "database_on_server"),
             (RotationError::UnderWay.into(), 409, "rotation_under_way"),
             (SessionError::NotFound.into(), 404, "not_found"),
             (SessionError::NotConnected("stopped").into(), 404, "not_connected"),

@@ -54,7 +54,7 @@ pub(super) fn documented() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(vault::status))
         .routes(routes!(vault::rotation))
         .routes(routes!(vault::rotate))
-        .routes(routes!(backup::progress, backup::begin))
+        .routes(routes!(backup::get, backup::create))
         .routes(routes!(health::version))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

@@ -4,40 +4,41 @@
 //! nothing without the master key, which is in neither. A dump carries the data and not the engine: it is read back into
 //! any of the three, and so is a copied file.
 //!
-//! [`schema`] knows the tables, from the migrations themselves. [`snapshot`] reads a database and [`mod@dump`] a file, each
+//! [`schema`] knows the tables, from the migrations themselves. [`snapshot`] reads a database and [`dump`] a file, each
 //! into a [`Sink`]: one that writes a dump, one that verifies, one that restores. SQL that is made at run time stands in
-//! [`rows`], and what is SQLite's alone in [`file`]; [`running`] is the copy a gateway makes of its own file.
+//! [`rows`], and what is SQLite's alone in [`file`]; [`copying`] has a running gateway copy its file.
 //!
-//! Invariants: a backup has its name only once it is whole, verified and on disk; a restore that fails or is cut off
-//! leaves a database without rows, into which the next one can go.
+//! Invariants: a backup has its name only once it is whole, verified and on disk; a restore that fails leaves an empty
+//! database.
 
+mod copying;
 mod draft;
 mod dump;
 mod file;
 mod restore;
 pub(in crate::store) mod rows;
-mod running;
 mod schema;
 mod sealed;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::draft::Draft;
 use self::dump::{Reader, Writer};
 use self::rows::Row;
 use self::schema::Table;
 use self::snapshot::Snapshot;
+use super::pool::Engine;
 use super::vault::KeyId;
-use super::{StoreError, dialect};
+use super::{Store, StoreError, dialect};
 use crate::config::DatabaseConfig;
 use crate::model::Clock;
 
+pub use copying::{Copying, Progress, State};
 pub use file::{copy, deliver, inspect};
 pub use restore::{Restored, restore};
-pub use running::{Backups, Progress, State};
 
 /// What is in a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,47 +127,45 @@ pub enum BackupError {
         /// How to proceed.
         fix: &'static str,
     },
-    /// Its migrations have been applied to nothing, and would not be to what is restored.
-    #[error("{database} has schema {found} already, and the backup has {version}; {fix}")]
+    /// The empty database has tables that rows of the backup may not fit.
+    #[error(
+        "{database} is empty, but has schema {found} already, and the backup has {backup}, whose rows are brought there \
+         by migrations; restore into a database without tables"
+    )]
     Ahead {
         /// The database.
         database: String,
         /// Its newest migration.
         found: i64,
-        /// The newest migration of the backup.
-        version: i64,
-        /// How to proceed.
-        fix: &'static str,
+        /// The backup's newest migration.
+        backup: i64,
     },
-    /// A gateway is active on it, or another restore.
-    #[error("{0} is in use; stop the gateway, and whatever else restores into it")]
-    InUse(String),
-    /// It is sealed under a key that is not there.
+    /// A gateway works on the database that was to be restored into.
+    #[error("a gateway is active on {0}; stop it first, or restore into another database")]
+    Active(String),
+    /// One copy is made at a time.
+    #[error("a copy of the database is being made already")]
+    UnderWay,
+    /// The gateway stops.
+    #[error("the gateway stopped before the copy was complete, and nothing is left of it")]
+    Stopped,
+    /// The key is another one.
     #[error(
-        "the backup is sealed under the master key {needed}, and there is only {found}; put {needed} where this gateway \
-         looks for its keys: the key file, MASTER_KEY, MASTER_KEY_COMMAND, or the old keys (MASTER_KEYS_OLD, \
+        "the backup needs the master key {needed} (for {table}), and there is only {found}; put {needed} where this \
+         gateway looks for it: the key file, MASTER_KEY, MASTER_KEY_COMMAND, or the old keys (MASTER_KEYS_OLD, \
          master.key.old)"
     )]
     KeyLost {
+        /// The table with the value that was met first.
+        table: &'static str,
         /// The key's id.
         needed: KeyId,
         /// The keys that are there, each with where it was found.
         found: String,
     },
-    /// It was changed after it was sealed.
-    #[error(
-        "a sealed value of {table} does not open under its own key: the backup was damaged, or changed by somebody"
-    )]
-    Unopened {
-        /// The table.
-        table: &'static str,
-    },
-    /// The gateway copies its database already.
-    #[error("a backup is under way already")]
-    UnderWay,
-    /// The gateway stops.
-    #[error("the gateway stopped before its backup was complete; nothing is left of it")]
-    Stopped,
+    /// The key is there, and a value does not open all the same.
+    #[error("a sealed value of {0} opens under none of the keys, though the one it names is there: it was damaged")]
+    Unreadable(&'static str),
     /// A table could not be read or written.
     #[error("the table {table}: {reason}")]
     Table {
@@ -205,6 +204,22 @@ trait Sink {
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError>;
     /// It is complete.
     async fn end(&mut self, table: &Table) -> Result<(), BackupError>;
+}
+
+impl Store {
+    /// The database file; `None` on a server.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self.readers() {
+            Engine::Sqlite(pool) => Some(pool.connect_options().get_filename().to_owned()),
+            Engine::Postgres(_) | Engine::MySql(_) => None,
+        }
+    }
+
+    /// Copies the database file while it is in use. The copy is verified and on disk when this answers.
+    pub async fn copy_to(&self, to: &Path) -> Result<Contents, BackupError> {
+        let from = self.file().ok_or(BackupError::OnServer)?;
+        file::copy_open(&from, to).await
+    }
 }
 
 /// Writes a portable dump of the configured database, which may be in use unless it is a SQLite file.
@@ -258,4 +273,4 @@ impl Sink for Glance {
 }
 
 #[cfg(test)]
-pub(in crate::store) mod tests;
+mod tests;

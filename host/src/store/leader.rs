@@ -33,6 +33,9 @@ use super::sql::{Sql, sql, statements};
 use super::writer::within;
 use crate::app::tasks::Tasks;
 
+/// The migration that gateways elect a leader from on.
+pub(in crate::store) const SINCE: i64 = 6;
+
 /// How often the holder looks whether its lock still stands. Servers take a connection that says nothing for a minute
 /// for gone.
 const BEAT: Duration = Duration::from_secs(2);
@@ -187,7 +190,7 @@ async fn elect(server: &Source, election: Election) -> sqlx::Result<Option<(Tx, 
     Ok(Some((tx, epoch)))
 }
 
-/// Takes the lock if it is free. It is held as long as the connection stands.
+/// Takes the lock if it is free.
 pub(in crate::store) async fn lock(tx: &mut Tx, election: Election) -> sqlx::Result<bool> {
     let locked: i64 = on!(tx, |db, q| { sqlx::query_scalar(q(election.lock)).fetch_one(db).await? });
     Ok(locked == 1)

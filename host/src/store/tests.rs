@@ -38,7 +38,7 @@ impl On {
         }
     }
 
-    /// A database nobody has used; on SQLite its file lies in the directory.
+    /// A database nobody has used; on SQLite a file in this directory.
     pub(in crate::store) async fn database(self, directory: &TempDir) -> DatabaseConfig {
         match self {
             Self::Sqlite => DatabaseConfig::Sqlite { path: directory.path().join("wagate.db") },
@@ -148,7 +148,6 @@ async fn fresh_database(variable: &str) -> DatabaseConfig {
 fn every_statement() -> Vec<(&'static str, Sql)> {
     [
         backup::rows::STATEMENTS,
-        backup::tests::STATEMENTS,
         deliveries::STATEMENTS,
         endpoints::STATEMENTS,
         events::STATEMENTS,

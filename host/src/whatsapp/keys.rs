@@ -32,9 +32,28 @@ pub struct KeyStore {
     retired: Arc<AtomicBool>,
 }
 
-/// Pauses between two tries to write what must not be lost.
+/// Pauses between two tries at what must not fail.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Reads, however long the database is away.
+///
+/// A message whose keys cannot be read is refused by the library ("Sending nack", whatsapp-rust 0.7.0
+/// `src/message/receive.rs`), and WhatsApp does not send it again. So whatever stands on the way of a message waits
+/// instead, and the message with it, unacknowledged.
+macro_rules! read {
+    ($store:ident.$call:ident($($argument:expr),*)) => {{
+        let mut pause = $crate::whatsapp::keys::FIRST_PAUSE;
+        loop {
+            match $store.keys()?.$call($($argument),*).await {
+                Ok(found) => break found,
+                Err(error) => $store.bear(error, &mut pause).await?,
+            }
+        }
+    }};
+}
+
+use read;
 
 impl KeyStore {
     /// The key store over a session's keys. Two running clients must never share one.
@@ -73,12 +92,23 @@ impl KeyStore {
         }
     }
 
+    /// Waits before a read is tried again, or answers why it is in vain.
+    async fn bear(&self, error: store::StoreError, pause: &mut Duration) -> Result<()> {
+        if !error.is_passing() {
+            return Err(told(error));
+        }
+        tracing::warn!(%error, "keys cannot be read; trying again");
+        tokio::time::sleep(*pause).await;
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+
     async fn put(&self, key: Key<'_>, value: &[u8]) -> Result<()> {
         self.keys()?.put(&[(key, value)]).await.map_err(told)
     }
 
     async fn get(&self, key: Key<'_>) -> Result<Option<Vec<u8>>> {
-        self.keys()?.get(key).await.map_err(told)
+        Ok(read!(self.get(key)))
     }
 
     async fn delete(&self, key: Key<'_>) -> Result<()> {

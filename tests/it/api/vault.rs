@@ -47,12 +47,14 @@ async fn an_administrator_changes_the_master_key_of_a_running_gateway() -> Resul
     assert_eq!(begun.status, StatusCode::ACCEPTED, "{}", begun.body);
     let rotation = ended(&site, &admin).await?;
     assert_eq!((&rotation["state"], &rotation["error"]), (&json!("done"), &Value::Null), "{rotation}");
-    assert_eq!(rotation["resealed"], 1, "{rotation}");
+    // The endpoint's secret, and the configuration of the plugin that everybody has.
+    assert_eq!(rotation["resealed"], 2, "{rotation}");
 
     let vault = site.get("/api/admin/vault", &admin).await?;
     assert_eq!((&vault.body["current"], &vault.body["keys"]), (&json!(to), &json!([to, from])));
-    let sealed = json!([{ "table": "endpoints", "column": "secret", "key": to, "count": 1 }]);
-    assert_eq!(vault.body["values"], sealed, "{}", vault.body);
+    let sealed = |table: &str, column: &str| json!({ "table": table, "column": column, "key": to, "count": 1 });
+    let expected = json!([sealed("endpoints", "secret"), sealed("plugin_bindings", "config")]);
+    assert_eq!(vault.body["values"], expected, "{}", vault.body);
     assert_eq!(site.get("/api/sessions/shop/webhook", &admin).await?.body["secret"], secret);
     let key = text(&site.file("master.key"))?;
     assert!(!vault.body.to_string().contains(key.trim()), "no key leaves the gateway");

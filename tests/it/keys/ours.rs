@@ -17,7 +17,7 @@ use whatsapp_rust::wacore::store::traits::{
 use super::{Bed, arc, json};
 
 /// Bytes that stand for a key wherever one is stored; nothing else in a store looks like them.
-const KEY: [u8; 32] = *b"\xd1\x07this is the key to be hidden\xd1\x07";
+const KEY: [u8; 32] = *b"\xd1\x07Zq7vB!kX#0wN^t2Lr@Y5e%Gs&J8p\xd1\x07";
 const TABLES: [&str; 5] =
     ["whatsapp_keys", "whatsapp_sender_key_devices", "whatsapp_lids", "whatsapp_tokens", "whatsapp_messages"];
 

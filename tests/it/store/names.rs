@@ -5,9 +5,10 @@ use wagate::store::sends::{Begun, NewSend};
 
 use super::{Place, message, new_send, session, shop};
 
-/// One name to a collation that folds case, ignores accents, pads with blanks or knows the basic plane only.
-const ALIKE: [&str; 8] =
-    ["order", "ORDER", "order ", "örder", "o\u{308}rder", "order\u{1f980}", "order\u{1f981}", "order\u{200d}"];
+/// One name to a collation that folds case, ignores accents or knows the basic plane only. None ends in a blank, because
+/// MySQL's bytewise collation pads: what may end in one, such as the id of a message, is kept as bytes.
+const ALIKE: [&str; 7] =
+    ["order", "ORDER", "örder", "o\u{308}rder", "order\u{1f980}", "order\u{1f981}", "order\u{200d}"];
 
 #[tokio::test]
 async fn idempotency_keys_are_told_apart() {
@@ -32,7 +33,7 @@ async fn message_ids_are_told_apart() {
     let store = place.open().await;
     let (scope, id) = shop(&store).await;
     let long = "x".repeat(65_536);
-    let more = [long.clone(), long.to_uppercase(), long.clone() + "y", long + " "];
+    let more = ["order ".to_owned(), long.clone(), long.to_uppercase(), long.clone() + "y", long + " "];
     let batch: Vec<_> = ALIKE.into_iter().map(str::to_owned).chain(more).map(message).collect();
     let stored = store.events(scope).receive(&id, &batch).await.unwrap();
     assert_eq!(stored.len(), batch.len());

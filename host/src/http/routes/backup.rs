@@ -1,4 +1,4 @@
-//! The copy of a database that only the running gateway can open, for administrators. It stays on the gateway's machine.
+//! A copy of the database file, for administrators. It stays on the gateway's machine; none is answered.
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -12,23 +12,20 @@ use super::super::docs::answers::{Guarded, Standing};
 use super::super::error::ApiError;
 use crate::store::backup::{self, Progress};
 
-/// How far the backup is, or how the last one ended.
+/// How far the copy is, or how the last one ended.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Backup)]
 pub(in crate::http) struct BackupBody {
     /// Where it stands.
     state: BackupState,
-    /// Where it lies on the gateway's machine, once it is done.
-    #[schema(example = "/var/lib/wagate/wagate.db.backup")]
+    /// The file on the gateway's machine: there once the copy is done.
+    #[schema(example = "/var/lib/wagate/backups/wagate-1700000000000.db")]
     file: Option<String>,
-    /// How many rows it has.
-    #[schema(example = 4711)]
-    rows: Option<u64>,
-    /// Why it failed.
+    /// Why there is none.
     error: Option<String>,
 }
 
-/// Where a backup stands: none since the gateway started, under way, verified and on disk, or failed.
+/// Where a copy stands: none since the gateway started, under way, whole and on disk, or given up.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::http) enum BackupState {
@@ -38,28 +35,27 @@ pub(in crate::http) enum BackupState {
     Failed,
 }
 
-/// See how far the backup is
+/// See how far the copy of the database is
 #[utoipa::path(get, path = "/api/admin/backup", operation_id = "getBackup", tag = "Backup",
-    responses((status = 200, description = "The backup", body = BackupBody), Guarded))]
-pub(in crate::http) async fn progress(State(site): Shared, _admin: Admin) -> Answer<BackupBody> {
-    Answer(site.parts.store.backups().progress().into())
+    responses((status = 200, description = "The copy", body = BackupBody), Guarded))]
+pub(in crate::http) async fn get(State(site): Shared, _admin: Admin) -> Answer<BackupBody> {
+    Answer(site.parts.store.copying().progress().into())
 }
 
-/// Copy the database
+/// Copy the database file
 ///
-/// Writes a verified copy of the SQLite file beside it, in place of the last one, while the gateway goes on working.
-/// `wagate backup` asks for it and takes it away. A database on a server is read by `wagate backup` itself:
-/// `database_on_server`. The master key is not in the copy.
-#[utoipa::path(post, path = "/api/admin/backup", operation_id = "beginBackup", tag = "Backup",
+/// The copy is what the SQLite file holds at one moment, whole and verified, in the folder `backups` of the data folder;
+/// it is not deleted by itself, and the master key is not in it. `no_file`: the database lies on a server, of which
+/// `wagate backup` makes a dump.
+#[utoipa::path(post, path = "/api/admin/backup", operation_id = "createBackup", tag = "Backup",
     responses((status = 202, description = "Begun", body = BackupBody), Guarded, Standing))]
-pub(in crate::http) async fn begin(
+pub(in crate::http) async fn create(
     State(site): Shared,
     Admin(admin): Admin,
 ) -> Result<(StatusCode, Answer<BackupBody>), ApiError> {
-    let backups = site.parts.store.backups();
-    backups.start(&site.tasks)?;
+    let begun = site.parts.store.copying().start(&site.parts.backups, &site.tasks)?;
     tracing::info!(by = %admin.id, "the database is being copied");
-    Ok((StatusCode::ACCEPTED, Answer(backups.progress().into())))
+    Ok((StatusCode::ACCEPTED, Answer(begun.into())))
 }
 
 impl From<Progress> for BackupBody {
@@ -70,7 +66,6 @@ impl From<Progress> for BackupBody {
             backup::State::Done => BackupState::Done,
             backup::State::Failed => BackupState::Failed,
         };
-        let file = progress.file.map(|file| file.display().to_string());
-        Self { state, file, rows: progress.rows, error: progress.error }
+        Self { state, file: progress.file.map(|file| file.display().to_string()), error: progress.error }
     }
 }

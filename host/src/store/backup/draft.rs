@@ -3,17 +3,14 @@
 //! It is written beside its place, as `NAME.part`, and renamed when it and its folder are on disk. Dropped before, it
 //! goes away.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tokio::fs::File;
 
 use super::BackupError;
-
-/// What the name of a file under way ends with.
-const PART: &str = ".part";
 
 /// A file under way.
 #[derive(Debug)]
@@ -35,7 +32,9 @@ impl Draft {
     /// The same for a place where something may be.
     pub(super) fn replacing(to: &Path) -> Result<Self, BackupError> {
         let to = std::path::absolute(to).map_err(|error| BackupError::file(to, &error))?;
-        let part = beside(&to, PART);
+        let mut part = to.clone().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
         made.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
@@ -55,9 +54,6 @@ impl Draft {
 
     /// Makes it durable and gives it its name.
     pub(super) async fn publish(mut self) -> Result<(), BackupError> {
-        // A copy has the permissions of what it was made from.
-        let closed = tokio::fs::set_permissions(&self.part, Permissions::from_mode(0o600)).await;
-        closed.map_err(|error| BackupError::file(&self.part, &error))?;
         sync(&self.part).await.map_err(|error| BackupError::file(&self.part, &error))?;
         let named = async {
             tokio::fs::rename(&self.part, &self.to).await?;
@@ -73,31 +69,9 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.published {
             // What cannot be removed says by its name that it is not whole.
-            let _left = fs::remove_file(&self.part);
+            let _left = std::fs::remove_file(&self.part);
         }
     }
-}
-
-/// The file whose name goes on like this.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
-}
-
-/// Removes a file, which need not be there.
-pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BackupError::file(path, &error)),
-        _ => Ok(()),
-    }
-}
-
-/// Removes what was written here, and what was being written when its writer was cut off. Only for a place that one
-/// process at a time writes to.
-pub(super) fn clear(to: &Path) -> Result<(), BackupError> {
-    remove(to)?;
-    remove(&beside(to, PART))
 }
 
 /// Waits until a file or a folder is on disk.
@@ -107,6 +81,8 @@ pub(super) async fn sync(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]
@@ -114,20 +90,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("backup");
         drop(Draft::begin(&to).unwrap());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
         let draft = Draft::begin(&to).unwrap();
         assert!(matches!(Draft::begin(&to), Err(BackupError::File { .. })), "two write the same file");
-        fs::write(draft.path(), "whole").unwrap();
-        fs::set_permissions(draft.path(), Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(draft.path(), "whole").unwrap();
         assert!(!to.exists());
         draft.publish().await.unwrap();
-        assert_eq!(fs::read(&to).unwrap(), b"whole");
-        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read(&to).unwrap(), b"whole");
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(Draft::begin(&to), Err(BackupError::Exists(_))));
-        fs::write(beside(&to, PART), "of one that was killed").unwrap();
-        clear(&to).unwrap();
-        clear(&to).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

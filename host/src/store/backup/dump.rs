@@ -78,7 +78,7 @@ pub(super) struct Writer {
     path: PathBuf,
     digest: Sha256,
     line: Vec<u8>,
-    sealed: Vec<Sealed>,
+    sealed: Option<Sealed>,
     contents: Contents,
 }
 
@@ -91,7 +91,7 @@ impl Writer {
             path: path.to_owned(),
             digest: Sha256::new(),
             line: Vec::new(),
-            sealed: Vec::new(),
+            sealed: None,
             contents: Contents { schema: schema.version, ..Contents::default() },
         };
         let header = Header {
@@ -136,8 +136,8 @@ impl Sink for Writer {
     }
 
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError> {
-        let keys = self.sealed.iter().filter_map(|sealed| sealed.key(&row));
-        self.contents.keys.extend(keys.map(|key| key.to_string()));
+        let key = self.sealed.as_ref().and_then(|sealed| sealed.key(&row));
+        self.contents.keys.extend(key.map(|key| key.to_string()));
         if let Some(rows) = self.contents.tables.get_mut(&table.name) {
             *rows += 1;
         }
@@ -179,7 +179,7 @@ impl Reader {
             digest: Sha256::new(),
             line: Vec::new(),
             number: 0,
-            schema: Schema::default(),
+            schema: Schema { version: 0, tables: Vec::new() },
         };
         reader.advance().await?;
         reader.digest.update(&reader.line);
@@ -203,7 +203,7 @@ impl Reader {
 
     /// Gives every row to `sink`, and checks the whole file on the way.
     pub(super) async fn pour(mut self, sink: &mut impl Sink) -> Result<Contents, BackupError> {
-        let schema = std::mem::take(&mut self.schema);
+        let schema = std::mem::replace(&mut self.schema, Schema { version: 0, tables: Vec::new() });
         let mut progress = Progress::default();
         loop {
             self.advance().await?;
@@ -304,7 +304,7 @@ fn checksum(digest: &Sha256) -> Vec<u8> {
 }
 
 /// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _infallible = write!(text, "{byte:02x}");

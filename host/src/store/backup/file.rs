@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use super::draft::Draft;
 use super::snapshot::Snapshot;
-use super::{BackupError, Contents, schema};
+use super::{BackupError, Contents};
 use crate::config::DatabaseConfig;
 use crate::store::dialect;
 
@@ -87,8 +87,8 @@ pub async fn inspect(path: &Path) -> Result<Contents, BackupError> {
 async fn transfer(connection: &mut SqliteConnection, from: &Path, to: &Path) -> Result<Contents, BackupError> {
     let text = to.to_str().ok_or_else(|| BackupError::file(to, &"its name must be UTF-8"))?;
     sqlx::query(ATTACH).bind(text).execute(&mut *connection).await?;
-    run(connection, UNGUARDED).await?;
-    run(connection, "BEGIN").await?;
+    sqlx::raw_sql(UNGUARDED).execute(&mut *connection).await?;
+    sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
     let objects: Vec<(String, String, String)> = sqlx::query_as(OBJECTS).fetch_all(&mut *connection).await?;
     let (tables, indexes): (Vec<_>, Vec<_>) = objects.into_iter().partition(|(kind, ..)| kind == "table");
     for (_, name, sql) in &tables {
@@ -96,23 +96,23 @@ async fn transfer(connection: &mut SqliteConnection, from: &Path, to: &Path) -> 
     }
     let mut rows = BTreeMap::new();
     for (_, name, _) in &tables {
-        let quoted = name.replace('"', "\"\"");
-        let count = format!("SELECT COUNT(*) FROM main.\"{quoted}\"");
+        let name = name.replace('"', "\"\"");
+        let count = format!("SELECT COUNT(*) FROM main.\"{name}\"");
         let count: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
-        let fill = format!("INSERT INTO copy.\"{quoted}\" SELECT * FROM main.\"{quoted}\"");
-        run(connection, AssertSqlSafe(fill)).await?;
-        if schema::is_data(name) {
-            rows.insert(name.clone(), count.unsigned_abs());
-        }
+        let fill = format!("INSERT INTO copy.\"{name}\" SELECT * FROM main.\"{name}\"");
+        sqlx::raw_sql(AssertSqlSafe(fill)).execute(&mut *connection).await?;
+        rows.insert(name, count.unsigned_abs());
     }
-    run(connection, NUMBERS).await?;
+    sqlx::raw_sql(NUMBERS).execute(&mut *connection).await?;
     for (_, name, sql) in &indexes {
         create(connection, name, sql).await?;
     }
     let version = "SELECT MAX(version) FROM main._sqlx_migrations";
     let version: Option<i64> = sqlx::query_scalar(version).fetch_one(&mut *connection).await?;
-    run(connection, "COMMIT").await?;
+    sqlx::raw_sql("COMMIT").execute(connection).await?;
     let schema = version.ok_or_else(|| BackupError::Blank(from.display().to_string()))?;
+    // What a database notes for itself counts for nothing; see `schema`.
+    rows.retain(|name, _| !["_sqlx_migrations", "leadership"].contains(&name.as_str()));
     Ok(Contents { schema, tables: rows, ..Contents::default() })
 }
 
@@ -124,11 +124,6 @@ async fn create(connection: &mut SqliteConnection, name: &str, sql: &str) -> Res
         let reason = format!("{name} is made by a statement that cannot be copied: {sql}");
         return Err(sqlx::Error::Decode(reason.into()).into());
     };
-    run(connection, AssertSqlSafe(format!("{head}copy.{rest}"))).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("{head}copy.{rest}"))).execute(connection).await?;
     Ok(())
-}
-
-/// Runs statements without parameters.
-async fn run(connection: &mut SqliteConnection, sql: impl SqlSafeStr + Send) -> sqlx::Result<()> {
-    connection.execute(sql.into_sql_str()).await.map(|_| ())
 }

@@ -4,15 +4,16 @@
 //! brought to the schema of the backup, takes all rows in one transaction, and only then goes on to the newest schema, so
 //! that migrations meet the rows as they would have met them at home. A copied file goes into a SQLite database as it is.
 //!
-//! Invariant: rows are written only into a database that has none, and all of them or none.
+//! Invariant: rows are written only into a database that has none and that no gateway works on, and all of them or none.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncReadExt;
 
-use super::draft::{self, Draft, beside};
+use super::draft::Draft;
 use super::dump::{self, Reader};
 use super::rows::{self, Row};
 use super::schema::{Schema, Table};
@@ -20,18 +21,17 @@ use super::sealed::{self, Sealed};
 use super::snapshot::Snapshot;
 use super::{BackupError, Contents, Sink, file};
 use crate::config::DatabaseConfig;
+use crate::store::dialect::{self, Source};
+use crate::store::leader;
 use crate::store::pool::Tx;
-use crate::store::sql::{Sql, sql};
-use crate::store::vault::Keyring;
-use crate::store::{Vault, dialect, leader};
+use crate::store::sql::Sql;
+use crate::store::vault::{Keyring, Vault};
 
 /// Rows in one statement.
 const BATCH: usize = 64;
 
 /// Bytes of rows that wait for their statement.
 const WAITING: usize = 1 << 20;
-
-const ROLLBACK: Sql = sql!("ROLLBACK");
 
 /// How SQLite files begin (<https://www.sqlite.org/fileformat2.html>).
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -47,7 +47,7 @@ pub struct Restored {
 
 /// A backup that is open.
 enum Backup {
-    Dump(Reader),
+    Dump(Box<Reader>),
     File(Snapshot),
 }
 
@@ -59,7 +59,7 @@ impl Backup {
         let read = opened.take(64).read_to_end(&mut head).await;
         read.map_err(|error| BackupError::file(path, &error))?;
         if head.starts_with(dump::MAGIC) {
-            return Reader::open(path).await.map(Self::Dump);
+            return Reader::open(path).await.map(|reader| Self::Dump(Box::new(reader)));
         }
         if !head.starts_with(SQLITE) {
             return Err(BackupError::Foreign(path.display().to_string()));
@@ -78,20 +78,14 @@ impl Backup {
         }
     }
 
-    /// Looks for what reading its rows does not show. A dump shows everything.
-    async fn examine(&mut self, path: &Path) -> Result<(), BackupError> {
-        let Self::File(snapshot) = self else { return Ok(()) };
-        match snapshot.fault().await? {
-            Some(fault) => Err(BackupError::damaged(path, &fault)),
-            None => Ok(()),
-        }
-    }
-
-    /// Gives every row to `sink`.
-    async fn pour(self, sink: &mut impl Sink) -> Result<Contents, BackupError> {
+    /// Gives every row to `sink` and verifies whatever needs no key.
+    async fn pour(self, path: &Path, sink: &mut impl Sink) -> Result<Contents, BackupError> {
         match self {
             Self::Dump(reader) => reader.pour(sink).await,
             Self::File(mut snapshot) => {
+                if let Some(fault) = snapshot.fault().await? {
+                    return Err(BackupError::damaged(path, &fault));
+                }
                 let contents = snapshot.pour(sink).await?;
                 snapshot.close().await?;
                 Ok(contents)
@@ -108,21 +102,16 @@ pub async fn restore(
     vault: &Vault,
     rehearsal: bool,
 ) -> Result<Restored, BackupError> {
-    let applied = refuse_rows(config).await?;
-    let mut backup = Backup::open(from).await?;
-    let (dump, version) = (matches!(backup, Backup::Dump(_)), backup.version());
-    // Whatever migrations do to rows would not be done to these. A copied file takes the place of the database's.
-    let replaces = !dump && matches!(config, DatabaseConfig::Sqlite { .. });
-    if let Some(found) = applied.filter(|found| *found > version && !replaces) {
-        return Err(BackupError::Ahead { database: config.to_string(), found, version, fix: another(config) });
-    }
-    backup.examine(from).await?;
-    let mut verifier = Verifier { ring: vault.ring(), sealed: Vec::new(), numbers: Vec::new(), keys: BTreeSet::new() };
-    let mut contents = backup.pour(&mut verifier).await?;
+    refuse_rows(config).await?;
+    let backup = Backup::open(from).await?;
+    let dump = matches!(backup, Backup::Dump(_));
+    let ring = vault.ring();
+    let mut verifier = Verifier { ring: &ring, sealed: None, numbers: Vec::new(), keys: BTreeSet::new() };
+    let mut contents = backup.pour(from, &mut verifier).await?;
     contents.keys.append(&mut verifier.keys);
     if !rehearsal {
         match config {
-            DatabaseConfig::Sqlite { path } if replaces => place(from, path, &contents).await?,
+            DatabaseConfig::Sqlite { path } if !dump => place(from, path, &contents).await?,
             _ => load(from, config, &contents, &verifier.numbers).await?,
         }
         // Migrations that are newer than the backup.
@@ -135,17 +124,15 @@ pub async fn restore(
     Ok(Restored { contents, dump })
 }
 
-/// Refuses a database with rows, and a file that a gateway has open. Answers the newest migration of what is there.
-async fn refuse_rows(config: &DatabaseConfig) -> Result<Option<i64>, BackupError> {
+/// Refuses a database with rows, and one that a gateway has open.
+async fn refuse_rows(config: &DatabaseConfig) -> Result<(), BackupError> {
     let applied = dialect::applied(config).await?;
     let Some(found) = applied.into_iter().max() else {
-        // Nothing is there, or an empty file, which somebody may hold all the same. Another program's is refused.
-        if let DatabaseConfig::Sqlite { path } = config
-            && path.exists()
-        {
-            dialect::visit(config).await?.tx.close().await?;
-        }
-        return Ok(None);
+        // Nothing is there, or an empty file that somebody may hold all the same.
+        return match config {
+            DatabaseConfig::Sqlite { path } if path.exists() => Ok(dialect::claim(path).map(drop)?),
+            _ => Ok(()),
+        };
     };
     let known = dialect::newest();
     if found > known {
@@ -154,27 +141,20 @@ async fn refuse_rows(config: &DatabaseConfig) -> Result<Option<i64>, BackupError
     let (schema, mut visit) = (Schema::of(found).await?, dialect::visit(config).await?);
     let filled = first_with_rows(&mut visit.tx, &schema).await;
     visit.tx.close().await?;
-    refuse(config, filled?)?;
-    Ok(Some(found))
+    refuse(config, filled?)
 }
 
 fn refuse(config: &DatabaseConfig, filled: Option<String>) -> Result<(), BackupError> {
-    match filled {
-        Some(table) => Err(BackupError::NotEmpty { database: config.to_string(), table, fix: another(config) }),
-        None => Ok(()),
-    }
-}
-
-/// How to come by a database with nothing in it.
-fn another(config: &DatabaseConfig) -> &'static str {
-    match config {
+    let Some(table) = filled else { return Ok(()) };
+    let fix = match config {
         DatabaseConfig::Sqlite { .. } => {
             "move the file away, with those beside it that begin with its name, and try again"
         }
         DatabaseConfig::Postgres(_) | DatabaseConfig::MySql(_) => {
             "make another database (CREATE DATABASE …) and name it in DB_NAME or DATABASE_URL"
         }
-    }
+    };
+    Err(BackupError::NotEmpty { database: config.to_string(), table, fix })
 }
 
 /// The first table that has rows. Settings do not count: a gateway writes some when it opens an empty database.
@@ -194,7 +174,11 @@ async fn place(from: &Path, to: &Path, contents: &Contents) -> Result<(), Backup
     contents.same_rows(&file::duplicate(from, draft.path()).await?, draft.path())?;
     // The log of the empty database must not meet the new file.
     for ending in ["-wal", "-shm", "-journal"] {
-        draft::remove(&beside(&to, ending))?;
+        let left = beside(&to, ending);
+        match fs::remove_file(&left) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(BackupError::file(&left, &error)),
+            _ => {}
+        }
     }
     draft.publish().await?;
     drop(lock);
@@ -210,37 +194,50 @@ async fn load(
 ) -> Result<(), BackupError> {
     let backup = Backup::open(from).await?;
     let schema = Schema::of(backup.version()).await?;
+    let applied = dialect::applied(config).await?.into_iter().max();
+    if let Some(found) = applied.filter(|found| *found > schema.version) {
+        let database = config.to_string();
+        return Err(BackupError::Ahead { database, found, backup: schema.version });
+    }
     let opened = dialect::open_at(config, Some(schema.version)).await?;
     opened.readers.close().await;
     let mut tx = match opened.tx {
         Some(tx) => tx,
         None => opened.source.connect().await?,
     };
-    // No gateway leads here until this is done.
-    let election = opened.source.candidate().map(|(_, election)| election).filter(|_| schema.elects);
-    if let Some(election) = election
-        && !leader::lock(&mut tx, election).await?
-    {
-        return Err(BackupError::InUse(config.to_string()));
-    }
+    let let_in = keep_gateways_out(&mut tx, &opened.source, &schema, config).await?;
     // Not part of the transaction: MySQL would commit it. Numbers that are left out harm nobody.
     for (table, next) in numbers {
         rows::begin_numbers(&mut tx, table, *next).await.map_err(BackupError::table(table))?;
     }
     tx.run(opened.source.begin()).await?;
     let filled = fill(&mut tx, backup, from, config, contents, &schema).await;
-    let done = match filled {
-        Ok(()) => tx.run(opened.source.commit()).await.map_err(BackupError::from),
-        failed => {
-            let _undone_with_its_connection = tx.run(ROLLBACK).await;
-            failed
+    // Where it failed, the connection goes, and what it did with it.
+    if filled.is_ok() {
+        tx.run(opened.source.commit()).await?;
+        if let Some(unlock) = let_in {
+            tx.run(unlock).await?;
         }
-    };
-    if let Some(election) = election {
-        let _let_go_with_its_connection = tx.run(election.unlock).await;
     }
     let closed = tx.close().await;
-    done.and(closed.map_err(BackupError::from))
+    filled.and(closed.map_err(BackupError::from))
+}
+
+/// Takes the lock of whoever leads on a server, so that no gateway writes meanwhile. Answers what lets it go; at the
+/// latest it ends with the connection.
+async fn keep_gateways_out(
+    tx: &mut Tx,
+    source: &Source,
+    schema: &Schema,
+    config: &DatabaseConfig,
+) -> Result<Option<Sql>, BackupError> {
+    let candidate = source.candidate().filter(|_| schema.version >= leader::SINCE);
+    let Some((_, election)) = candidate else { return Ok(None) };
+    if leader::lock(tx, election).await? {
+        Ok(Some(election.unlock))
+    } else {
+        Err(BackupError::Active(config.to_string()))
+    }
 }
 
 async fn fill(
@@ -254,7 +251,7 @@ async fn fill(
     refuse(config, first_with_rows(tx, schema).await?)?;
     rows::forget_settings(tx).await?;
     let mut loader = Loader { tx, waiting: Vec::new(), bytes: 0 };
-    let poured = backup.pour(&mut loader).await?;
+    let poured = backup.pour(from, &mut loader).await?;
     contents.same_rows(&poured, from)?;
     let tx = loader.tx;
     for table in &schema.tables {
@@ -269,16 +266,16 @@ async fn fill(
 }
 
 /// Opens every sealed value, and keeps none.
-struct Verifier {
-    ring: Arc<Keyring>,
-    sealed: Vec<Sealed>,
+struct Verifier<'a> {
+    ring: &'a Keyring,
+    sealed: Option<Sealed>,
     /// Tables and the next number each gives out by itself.
     numbers: Vec<(Table, i64)>,
     /// The keys that were needed.
     keys: BTreeSet<String>,
 }
 
-impl Sink for Verifier {
+impl Sink for Verifier<'_> {
     async fn table(&mut self, table: &Table, next: Option<i64>) -> Result<(), BackupError> {
         self.sealed = Sealed::of(table);
         self.numbers.extend(next.map(|next| (table.clone(), next)));
@@ -286,9 +283,9 @@ impl Sink for Verifier {
     }
 
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError> {
-        sealed::check_setting(&self.ring, table, &row)?;
-        for sealed in &self.sealed {
-            sealed.check(&self.ring, &row)?;
+        sealed::check_setting(self.ring, table, &row)?;
+        if let Some(sealed) = &self.sealed {
+            sealed.check(self.ring, &row)?;
             self.keys.extend(sealed.key(&row).map(|key| key.to_string()));
         }
         Ok(())
@@ -327,17 +324,18 @@ impl Sink for Loader<'_> {
     }
 
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError> {
-        let bytes: usize = row.iter().map(|value| value.bytes().len()).sum();
-        // A long row goes alone: servers take only so much at once.
-        if self.bytes + bytes > WAITING {
-            self.flush(table).await?;
-        }
-        self.bytes += bytes;
+        self.bytes += row.iter().map(|value| value.bytes().len()).sum::<usize>();
         self.waiting.push(row);
-        if self.waiting.len() == BATCH { self.flush(table).await } else { Ok(()) }
+        if self.waiting.len() == BATCH || self.bytes >= WAITING { self.flush(table).await } else { Ok(()) }
     }
 
     async fn end(&mut self, table: &Table) -> Result<(), BackupError> {
         self.flush(table).await
     }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }

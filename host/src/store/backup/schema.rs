@@ -2,6 +2,7 @@
 //!
 //! The migrations of SQLite run in memory and the result is asked for its tables. All engines have the same ones, which a
 //! test sees to, so this one answer serves every engine, and a table that a migration adds is in every backup from then on.
+//! What a database notes for itself is no data and not among them: its migrations, and which gateway leads on it.
 //!
 //! Invariant: names consist of lower-case letters, digits and underscores, so that they can stand in a statement.
 
@@ -10,24 +11,19 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::store::{StoreError, dialect};
 
-/// Says which gateway leads on a database. That is of the database and not of its data, so no backup has it.
-const LEADERSHIP: &str = "leadership";
-
 /// Asked of SQLite only, and of its own tables only.
 const TABLES: &str = "SELECT name, UPPER(sql) LIKE '% AUTOINCREMENT%' FROM sqlite_master
-    WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations' ORDER BY name";
+    WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT IN ('_sqlx_migrations', 'leadership') ORDER BY name";
 const COLUMNS: &str = "SELECT name, type, pk FROM pragma_table_info($1) ORDER BY cid";
 const PARENTS: &str = "SELECT \"table\" FROM pragma_foreign_key_list($1)";
 
 /// All tables of a version, parents before their children.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Schema {
     /// The newest migration.
     pub(super) version: i64,
     /// The tables.
     pub(super) tables: Vec<Table>,
-    /// Whether gateways on one server elect the one that leads.
-    pub(super) elects: bool,
 }
 
 /// A table.
@@ -83,16 +79,13 @@ impl Schema {
     /// The schema of this version, which this wagate must know.
     pub(super) async fn of(version: i64) -> Result<Self, StoreError> {
         let mut blank = dialect::blank(version).await?;
-        let mut names: Vec<(String, bool)> = sqlx::query_as(TABLES).fetch_all(&mut blank).await?;
-        let all = names.len();
-        names.retain(|(name, _)| is_data(name));
-        let elects = names.len() < all;
+        let names: Vec<(String, bool)> = sqlx::query_as(TABLES).fetch_all(&mut blank).await?;
         let mut tables = Vec::with_capacity(names.len());
         for (name, numbered) in names {
             tables.push(Table::of(&mut blank, name, numbered).await?);
         }
         blank.close().await?;
-        Ok(Self { version, tables: parents_first(tables)?, elects })
+        Ok(Self { version, tables: parents_first(tables)? })
     }
 
     /// The table of this name.
@@ -109,9 +102,7 @@ impl Table {
         let mut key = Vec::new();
         for (column, declared, place) in found {
             let plain = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-            // Up to migration 4 SQLite had text there, and the other engines never.
-            let declared = if name == "plugin_values" && column == "name" { "BLOB" } else { declared.as_str() };
-            let kind = Kind::of(declared).filter(|_| plain(&name) && plain(&column));
+            let kind = Kind::of(&declared).filter(|_| plain(&name) && plain(&column));
             let kind = kind.ok_or_else(|| unfit(&format!("{name}.{column} is declared as {declared}")))?;
             if place > 0 {
                 key.push((place, column.clone()));
@@ -128,11 +119,6 @@ impl Table {
     pub(super) fn place(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|known| known.name == column)
     }
-}
-
-/// Whether a backup has the rows of a table: not those that say what the database itself is.
-pub(super) fn is_data(table: &str) -> bool {
-    table != LEADERSHIP && table != "_sqlx_migrations"
 }
 
 /// Tables in an order in which their rows can be written: by name, but none before a table it refers to.
@@ -186,9 +172,8 @@ mod tests {
         );
         let at = |name| schema.tables.iter().position(|table| table.name == name).unwrap();
         assert!(at("users") < at("sessions") && at("deliveries") < at("attempts"));
-        assert!(schema.elects && schema.table("leadership").is_none() && schema.table("_sqlx_migrations").is_none());
-        assert!(schema.tables.iter().all(|table| !table.key.is_empty()), "rows are read in the order of a key");
         let older = Schema::of(2).await.unwrap();
-        assert!(older.table("plugins").is_none() && older.table("events").is_some() && !older.elects);
+        assert!(older.table("plugins").is_none() && older.table("events").is_some());
+        assert!(schema.table("leadership").is_none(), "who leads on a database is no data");
     }
 }

@@ -26,7 +26,7 @@ statements! {
 }
 
 /// The name of the first check value; that of another has the key's id behind it.
-const FIRST: &str = "vault.canary";
+pub(in crate::store) const FIRST: &str = "vault.canary";
 
 /// What the database's check values say of a keyring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,11 +100,6 @@ pub(super) async fn settle(store: &Store, ring: &Keyring) -> Result<(), StoreErr
         })
     });
     work.await
-}
-
-/// Where a setting stands and what is sealed in it, if it is a check value.
-pub(in crate::store) fn check_value<'a>(name: &'a str, value: &str) -> Option<(Address<'a>, Vec<u8>)> {
-    name.starts_with(FIRST).then(|| (address(name), STANDARD.decode(value).unwrap_or_default()))
 }
 
 async fn judge(store: &Store, ring: &Keyring) -> Result<Judged, StoreError> {

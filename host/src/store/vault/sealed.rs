@@ -282,17 +282,24 @@ impl Column {
         Ok((page, more))
     }
 
-    /// The row of a value's address, made of the parts of its key.
-    pub(in crate::store) fn row<'a>(&self, key: &[&'a [u8]]) -> Cow<'a, [u8]> {
-        if self.joined { Cow::Owned(joined(key)) } else { Cow::Borrowed(key.first().copied().unwrap_or_default()) }
-    }
-
     /// How to seal a value anew; `None` when it does not open.
     pub(super) fn reseal(&self, ring: &Keyring, owner: &str, found: Found) -> Option<Swap> {
         let Found { key, sealed: from } = found;
-        let row = self.row(&key.iter().map(Part::bytes).collect::<Vec<_>>());
+        let parts: Vec<&[u8]> = key.iter().map(Part::bytes).collect();
+        let row = self.row(&parts)?;
         let to = ring.reseal(Address { table: self.table, column: self.column, owner, row: &row }, &from)?;
         Some(Swap { key, from, to })
+    }
+
+    /// Whether a value opens that was read elsewhere. `key` holds the values of [`Column::key`], in that order.
+    pub(in crate::store) fn opens(&self, ring: &Keyring, owner: &str, key: &[&[u8]], sealed: &[u8]) -> bool {
+        let Some(row) = self.row(key) else { return false };
+        ring.unseal(Address { table: self.table, column: self.column, owner, row: &row }, sealed).is_some()
+    }
+
+    /// The row of an address, made of the parts of a key.
+    fn row<'k>(&self, parts: &[&'k [u8]]) -> Option<Cow<'k, [u8]>> {
+        if self.joined { Some(Cow::Owned(joined(parts))) } else { parts.first().map(|part| Cow::Borrowed(*part)) }
     }
 
     /// Replaces a value; whether it still was what was read.

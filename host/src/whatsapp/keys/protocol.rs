@@ -6,7 +6,7 @@ use whatsapp_rust::wacore::store::traits::{
     DeviceListRecord, LidPnMappingEntry, PendingInboundKey, PendingInboundRow, ProtocolStore, TcTokenEntry,
 };
 
-use super::{KeyStore, encode, told};
+use super::{KeyStore, encode, read, told};
 use crate::store::keys::{Key, Kind, Lid, MessageKey, Token};
 
 #[async_trait]
@@ -32,11 +32,11 @@ impl ProtocolStore for KeyStore {
     }
 
     async fn get_lid_mapping(&self, lid: &str) -> Result<Option<LidPnMappingEntry>> {
-        Ok(self.keys()?.lid(lid).await.map_err(told)?.map(theirs))
+        Ok(read!(self.lid(lid)).map(theirs))
     }
 
     async fn get_pn_mapping(&self, phone: &str) -> Result<Option<LidPnMappingEntry>> {
-        Ok(self.keys()?.lid_of(phone).await.map_err(told)?.map(theirs))
+        Ok(read!(self.lid_of(phone)).map(theirs))
     }
 
     async fn put_lid_mapping(&self, entry: &LidPnMappingEntry) -> Result<()> {
@@ -145,7 +145,7 @@ impl ProtocolStore for KeyStore {
     }
 
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<Option<Vec<u8>>> {
-        self.keys()?.pending(MessageKey { chat, sender, id }).await.map_err(told)
+        Ok(read!(self.pending(MessageKey { chat, sender, id })))
     }
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<()> {

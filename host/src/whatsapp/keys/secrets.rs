@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use whatsapp_rust::wacore::store::error::Result;
 use whatsapp_rust::wacore::store::traits::{MsgSecretEntry, MsgSecretStore};
 
-use super::{KeyStore, told};
+use super::{KeyStore, read, told};
 use crate::store::keys::{MessageKey, Secret};
 
 #[async_trait]
@@ -30,7 +30,7 @@ impl MsgSecretStore for KeyStore {
     }
 
     async fn get_msg_secret_with_ts(&self, chat: &str, sender: &str, msg_id: &str) -> Result<Option<(Vec<u8>, i64)>> {
-        self.keys()?.secret(MessageKey { chat, sender, id: msg_id }).await.map_err(told)
+        Ok(read!(self.secret(MessageKey { chat, sender, id: msg_id })))
     }
 
     async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> Result<u32> {

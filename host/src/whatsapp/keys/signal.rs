@@ -7,7 +7,7 @@ use bytes::Bytes;
 use whatsapp_rust::wacore::store::error::Result;
 use whatsapp_rust::wacore::store::traits::SignalStore;
 
-use super::{KeyStore, told, unreadable};
+use super::{KeyStore, read, told, unreadable};
 use crate::store::keys::{Key, Kind};
 
 #[async_trait]
@@ -46,13 +46,13 @@ impl SignalStore for KeyStore {
     }
 
     async fn has_session(&self, address: &str) -> Result<bool> {
-        self.keys()?.has(Kind::Session.key(address.as_bytes())).await.map_err(told)
+        Ok(read!(self.has(Kind::Session.key(address.as_bytes()))))
     }
 
     async fn has_signal_state_for_user(&self, user: &str) -> Result<bool> {
         for kind in [Kind::Session, Kind::Identity] {
             for end in ['@', ':'] {
-                if self.keys()?.begins(kind, format!("{user}{end}").as_bytes()).await.map_err(told)? {
+                if read!(self.begins(kind, format!("{user}{end}").as_bytes())) {
                     return Ok(true);
                 }
             }
@@ -75,7 +75,7 @@ impl SignalStore for KeyStore {
     async fn load_prekeys_batch(&self, ids: &[u32]) -> Result<Vec<(u32, Bytes)>> {
         let names: Vec<[u8; 4]> = ids.iter().map(|id| id.to_be_bytes()).collect();
         let names: Vec<&[u8]> = names.iter().map(<[u8; 4]>::as_slice).collect();
-        let records = self.keys()?.get_many(Kind::PreKey, b"", &names).await.map_err(told)?;
+        let records = read!(self.get_many(Kind::PreKey, b"", &names));
         Ok(ids.iter().zip(records).filter_map(|(id, record)| Some((*id, record?.into()))).collect())
     }
 
@@ -100,7 +100,7 @@ impl SignalStore for KeyStore {
     }
 
     async fn load_all_signed_prekeys(&self) -> Result<Vec<(u32, Vec<u8>)>> {
-        self.keys()?.signed_prekeys().await.map_err(told)
+        Ok(read!(self.signed_prekeys()))
     }
 
     async fn remove_signed_prekey(&self, id: u32) -> Result<()> {

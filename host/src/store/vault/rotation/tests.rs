@@ -26,7 +26,7 @@ statements! {
 
 /// A session that has something sealed by every room.
 pub(in crate::store) struct Filled {
-    session: SessionId,
+    pub(in crate::store) session: SessionId,
     plugin: PluginId,
     webhook: String,
 }
