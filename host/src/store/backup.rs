@@ -4,7 +4,7 @@
 //! nothing without the master key, which is in neither. A dump carries the data and not the engine: it is read back into
 //! any of the three, and so is a copied file.
 //!
-//! [`schema`] knows the tables, from the migrations themselves. [`snapshot`] reads a database and [`dump`] a file, each
+//! [`schema`] knows the tables, from the migrations themselves. [`snapshot`] reads a database and [`mod@dump`] a file, each
 //! into a [`Sink`]: one that writes a dump, one that verifies, one that restores. SQL that is made at run time stands in
 //! [`rows`], and what is SQLite's alone in [`file`]; [`copying`] has a running gateway copy its file.
 //!

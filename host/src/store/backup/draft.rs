@@ -3,9 +3,9 @@
 //! It is written beside its place, as `NAME.part`, and renamed when it and its folder are on disk. Dropped before, it
 //! goes away.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::fs::File;
@@ -54,6 +54,9 @@ impl Draft {
 
     /// Makes it durable and gives it its name.
     pub(super) async fn publish(mut self) -> Result<(), BackupError> {
+        // A copy has the permissions of what it was made from.
+        let closed = tokio::fs::set_permissions(&self.part, Permissions::from_mode(0o600)).await;
+        closed.map_err(|error| BackupError::file(&self.part, &error))?;
         sync(&self.part).await.map_err(|error| BackupError::file(&self.part, &error))?;
         let named = async {
             tokio::fs::rename(&self.part, &self.to).await?;
@@ -81,8 +84,6 @@ pub(super) async fn sync(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[tokio::test]
@@ -95,6 +96,7 @@ mod tests {
         let draft = Draft::begin(&to).unwrap();
         assert!(matches!(Draft::begin(&to), Err(BackupError::File { .. })), "two write the same file");
         std::fs::write(draft.path(), "whole").unwrap();
+        std::fs::set_permissions(draft.path(), Permissions::from_mode(0o644)).unwrap();
         assert!(!to.exists());
         draft.publish().await.unwrap();
         assert_eq!(std::fs::read(&to).unwrap(), b"whole");

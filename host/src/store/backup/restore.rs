@@ -24,7 +24,7 @@ use crate::config::DatabaseConfig;
 use crate::store::dialect::{self, Source};
 use crate::store::leader;
 use crate::store::pool::Tx;
-use crate::store::sql::Sql;
+use crate::store::sql::{Sql, sql};
 use crate::store::vault::{Keyring, Vault};
 
 /// Rows in one statement.
@@ -32,6 +32,8 @@ const BATCH: usize = 64;
 
 /// Bytes of rows that wait for their statement.
 const WAITING: usize = 1 << 20;
+
+const ROLLBACK: Sql = sql!("ROLLBACK");
 
 /// How SQLite files begin (<https://www.sqlite.org/fileformat2.html>).
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -78,14 +80,20 @@ impl Backup {
         }
     }
 
-    /// Gives every row to `sink` and verifies whatever needs no key.
-    async fn pour(self, path: &Path, sink: &mut impl Sink) -> Result<Contents, BackupError> {
+    /// Looks for what reading the rows does not show, which may take long in a large file. A dump shows everything.
+    async fn examine(&mut self, path: &Path) -> Result<(), BackupError> {
+        let Self::File(snapshot) = self else { return Ok(()) };
+        match snapshot.fault().await? {
+            Some(fault) => Err(BackupError::damaged(path, &fault)),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives every row to `sink`.
+    async fn pour(self, sink: &mut impl Sink) -> Result<Contents, BackupError> {
         match self {
             Self::Dump(reader) => reader.pour(sink).await,
             Self::File(mut snapshot) => {
-                if let Some(fault) = snapshot.fault().await? {
-                    return Err(BackupError::damaged(path, &fault));
-                }
                 let contents = snapshot.pour(sink).await?;
                 snapshot.close().await?;
                 Ok(contents)
@@ -102,16 +110,22 @@ pub async fn restore(
     vault: &Vault,
     rehearsal: bool,
 ) -> Result<Restored, BackupError> {
-    refuse_rows(config).await?;
-    let backup = Backup::open(from).await?;
-    let dump = matches!(backup, Backup::Dump(_));
+    let applied = refuse_rows(config).await?;
+    let mut backup = Backup::open(from).await?;
+    let (dump, version) = (matches!(backup, Backup::Dump(_)), backup.version());
+    // A copied file takes the place of another, whatever schema that had.
+    let replaces = !dump && matches!(config, DatabaseConfig::Sqlite { .. });
+    if let Some(found) = applied.filter(|found| *found > version && !replaces) {
+        return Err(BackupError::Ahead { database: config.to_string(), found, backup: version });
+    }
+    backup.examine(from).await?;
     let ring = vault.ring();
     let mut verifier = Verifier { ring: &ring, sealed: None, numbers: Vec::new(), keys: BTreeSet::new() };
-    let mut contents = backup.pour(from, &mut verifier).await?;
+    let mut contents = backup.pour(&mut verifier).await?;
     contents.keys.append(&mut verifier.keys);
     if !rehearsal {
         match config {
-            DatabaseConfig::Sqlite { path } if !dump => place(from, path, &contents).await?,
+            DatabaseConfig::Sqlite { path } if replaces => place(from, path, &contents).await?,
             _ => load(from, config, &contents, &verifier.numbers).await?,
         }
         // Migrations that are newer than the backup.
@@ -124,15 +138,18 @@ pub async fn restore(
     Ok(Restored { contents, dump })
 }
 
-/// Refuses a database with rows, and one that a gateway has open.
-async fn refuse_rows(config: &DatabaseConfig) -> Result<(), BackupError> {
+/// Refuses a database with rows, and a file that a gateway has open or that is another program's. Answers the newest
+/// migration of what is there.
+async fn refuse_rows(config: &DatabaseConfig) -> Result<Option<i64>, BackupError> {
     let applied = dialect::applied(config).await?;
     let Some(found) = applied.into_iter().max() else {
-        // Nothing is there, or an empty file that somebody may hold all the same.
-        return match config {
-            DatabaseConfig::Sqlite { path } if path.exists() => Ok(dialect::claim(path).map(drop)?),
-            _ => Ok(()),
-        };
+        // An empty file may be held by somebody all the same, and one without our tables need not be empty.
+        if let DatabaseConfig::Sqlite { path } = config
+            && path.exists()
+        {
+            dialect::visit(config).await?.tx.close().await?;
+        }
+        return Ok(None);
     };
     let known = dialect::newest();
     if found > known {
@@ -141,7 +158,8 @@ async fn refuse_rows(config: &DatabaseConfig) -> Result<(), BackupError> {
     let (schema, mut visit) = (Schema::of(found).await?, dialect::visit(config).await?);
     let filled = first_with_rows(&mut visit.tx, &schema).await;
     visit.tx.close().await?;
-    refuse(config, filled?)
+    refuse(config, filled?)?;
+    Ok(Some(found))
 }
 
 fn refuse(config: &DatabaseConfig, filled: Option<String>) -> Result<(), BackupError> {
@@ -194,11 +212,6 @@ async fn load(
 ) -> Result<(), BackupError> {
     let backup = Backup::open(from).await?;
     let schema = Schema::of(backup.version()).await?;
-    let applied = dialect::applied(config).await?.into_iter().max();
-    if let Some(found) = applied.filter(|found| *found > schema.version) {
-        let database = config.to_string();
-        return Err(BackupError::Ahead { database, found, backup: schema.version });
-    }
     let opened = dialect::open_at(config, Some(schema.version)).await?;
     opened.readers.close().await;
     let mut tx = match opened.tx {
@@ -212,15 +225,19 @@ async fn load(
     }
     tx.run(opened.source.begin()).await?;
     let filled = fill(&mut tx, backup, from, config, contents, &schema).await;
-    // Where it failed, the connection goes, and what it did with it.
-    if filled.is_ok() {
-        tx.run(opened.source.commit()).await?;
-        if let Some(unlock) = let_in {
-            tx.run(unlock).await?;
+    let done = match filled {
+        Ok(()) => tx.run(opened.source.commit()).await.map_err(BackupError::from),
+        failed => {
+            // At once, so that the next restore need not wait until the server notices that the connection is gone.
+            let _undone_with_its_connection = tx.run(ROLLBACK).await;
+            failed
         }
+    };
+    if let Some(unlock) = let_in {
+        let _let_go_with_its_connection = tx.run(unlock).await;
     }
     let closed = tx.close().await;
-    filled.and(closed.map_err(BackupError::from))
+    done.and(closed.map_err(BackupError::from))
 }
 
 /// Takes the lock of whoever leads on a server, so that no gateway writes meanwhile. Answers what lets it go; at the
@@ -251,7 +268,7 @@ async fn fill(
     refuse(config, first_with_rows(tx, schema).await?)?;
     rows::forget_settings(tx).await?;
     let mut loader = Loader { tx, waiting: Vec::new(), bytes: 0 };
-    let poured = backup.pour(from, &mut loader).await?;
+    let poured = backup.pour(&mut loader).await?;
     contents.same_rows(&poured, from)?;
     let tx = loader.tx;
     for table in &schema.tables {
@@ -324,9 +341,14 @@ impl Sink for Loader<'_> {
     }
 
     async fn row(&mut self, table: &Table, row: Row) -> Result<(), BackupError> {
-        self.bytes += row.iter().map(|value| value.bytes().len()).sum::<usize>();
+        let bytes: usize = row.iter().map(|value| value.bytes().len()).sum();
+        // A long row goes alone: servers take only so much at once.
+        if self.bytes + bytes > WAITING {
+            self.flush(table).await?;
+        }
+        self.bytes += bytes;
         self.waiting.push(row);
-        if self.waiting.len() == BATCH || self.bytes >= WAITING { self.flush(table).await } else { Ok(()) }
+        if self.waiting.len() == BATCH { self.flush(table).await } else { Ok(()) }
     }
 
     async fn end(&mut self, table: &Table) -> Result<(), BackupError> {

@@ -102,7 +102,9 @@ impl Table {
         let mut key = Vec::new();
         for (column, declared, place) in found {
             let plain = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-            let kind = Kind::of(&declared).filter(|_| plain(&name) && plain(&column));
+            // Up to migration 4 SQLite had text there, and the other engines never.
+            let declared = if name == "plugin_values" && column == "name" { "BLOB" } else { declared.as_str() };
+            let kind = Kind::of(declared).filter(|_| plain(&name) && plain(&column));
             let kind = kind.ok_or_else(|| unfit(&format!("{name}.{column} is declared as {declared}")))?;
             if place > 0 {
                 key.push((place, column.clone()));

@@ -1,3 +1,5 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::config::VaultConfig;
 use crate::model::{Role, Scope, SessionId};
 use crate::store::Vault;
 use crate::store::keys::Kind;
-use crate::store::sql::sql;
+use crate::store::sql::{Sql, sql};
 use crate::store::tests::{Fixture, On, columns, every_engine};
 use crate::store::vault::rotation::tests::Filled;
 
@@ -406,4 +408,72 @@ async fn a_dump_from_within_a_rotation_needs_both_keys() {
     let (store, _tasks) = open(&target, under(2, &[1]).await).await;
     filled.check(&store).await;
     store.close().await;
+}
+
+/// On SQLite, at migration 4, where a name that a plugin chose was text.
+const OF_OLD: Sql = sql!(
+    "INSERT INTO users (id, username, username_key, role, password_hash, token_version, must_change_password, created_at)
+        VALUES (7, 'ann', 'ann', 'user', 'no hash', 1, FALSE, 1);
+    INSERT INTO plugins (seq, id, owner, name, current, enabled, created_at)
+        VALUES (1, 'plg_a', 7, 'router', 1, TRUE, 1);
+    INSERT INTO plugin_values (plugin_id, name, value, expires_at) VALUES ('plg_a', 'counter', x'00ff', NULL)"
+);
+
+/// Migrations do to the rows of an older backup what they would have done at home, on whichever engine.
+#[tokio::test]
+async fn a_dump_of_an_older_schema_is_brought_to_the_newest_on_every_engine() {
+    let folder = folder();
+    let old = DatabaseConfig::Sqlite { path: folder.path().join("old.db") };
+    let opened = dialect::open_at(&old, Some(4)).await.unwrap();
+    opened.readers.close().await;
+    let mut tx = opened.tx.unwrap();
+    tx.run(OF_OLD).await.unwrap();
+    tx.close().await.unwrap();
+    drop(opened.source);
+    let (file, vault) = (folder.path().join("old.dump"), under(1, &[]).await);
+    assert_eq!(dump(&old, &file, &Clock::System).await.unwrap().schema, 4);
+    for engine in On::all() {
+        let newest = Fixture::on(engine).await;
+        newest.store.close().await;
+        for rehearsal in [true, false] {
+            let refused = restore(&file, &newest.config, &vault, rehearsal).await;
+            assert!(matches!(refused, Err(BackupError::Ahead { backup: 4, .. })), "{engine:?}: {refused:?}");
+        }
+        let away = TempDir::new().unwrap();
+        let target = engine.database(&away).await;
+        restore(&file, &target, &vault, false).await.unwrap();
+        assert!(Store::migrations(&target).await.unwrap().iter().all(|migration| migration.applied), "{engine:?}");
+        let heap = Heap::of(&target).await;
+        assert_eq!(heap.0["users"].1[0][0], rows::Value::Integer(7), "{engine:?}");
+        let expected = [b"counter".to_vec(), vec![0, 255]].map(rows::Value::Bytes);
+        assert_eq!(heap.0["plugin_values"].1[0][1..3], expected, "{engine:?}");
+    }
+}
+
+/// A copied file takes the place of an empty database, and of nothing else; nobody else can read it there.
+#[tokio::test]
+async fn a_copied_file_replaces_no_file_of_another_program() {
+    let (at, folder, vault) = (Fixture::open().await, folder(), under(1, &[]).await);
+    let copy = folder.path().join("copy.db");
+    at.store.copy_to(&copy).await.unwrap();
+    at.store.close().await;
+    std::fs::set_permissions(&copy, Permissions::from_mode(0o644)).unwrap();
+    let path = folder.path().join("new.db");
+    let target = DatabaseConfig::Sqlite { path: path.clone() };
+    std::fs::write(&path, "").unwrap();
+    let mut visit = dialect::visit(&target).await.unwrap();
+    visit.tx.run(sql!("CREATE TABLE theirs (a TEXT)")).await.unwrap();
+    visit.tx.close().await.unwrap();
+    let theirs = std::fs::read(&path).unwrap();
+    for file in [theirs, b"a letter, and no database at all\n".repeat(40)] {
+        std::fs::write(&path, &file).unwrap();
+        for rehearsal in [true, false] {
+            let refused = restore(&copy, &target, &vault, rehearsal).await;
+            assert!(matches!(refused, Err(BackupError::Store(StoreError::Damaged { .. }))), "{refused:?}");
+        }
+        assert!(std::fs::read(&path).unwrap() == file, "it was touched");
+    }
+    std::fs::write(&path, "").unwrap();
+    restore(&copy, &target, &vault, false).await.unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
