@@ -6,7 +6,7 @@
 //!
 //! [`schema`] knows the tables, from the migrations themselves. [`snapshot`] reads a database and [`mod@dump`] a file, each
 //! into a [`Sink`]: one that writes a dump, one that verifies, one that restores. SQL that is made at run time stands in
-//! [`rows`], and what is SQLite's alone in [`file`]; [`copying`] has a running gateway copy its file.
+//! [`rows`], and what is SQLite's alone in [`mod@file`]; [`copying`] has a running gateway copy its file.
 //!
 //! Invariants: a backup has its name only once it is whole, verified and on disk; a restore that fails leaves an empty
 //! database.

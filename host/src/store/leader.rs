@@ -28,9 +28,8 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 
 use super::StoreError;
 use super::dialect::{Election, Source};
-use super::pool::{Tx, on};
+use super::pool::{Tx, on, within};
 use super::sql::{Sql, sql, statements};
-use super::writer::within;
 use crate::app::tasks::Tasks;
 
 /// The migration that gateways elect a leader from on.

@@ -3,6 +3,9 @@
 //! Each engine is a variant; `on!` compiles a block once per variant, with `db` as that engine's executor and `q` to
 //! pick the text of a statement. A new engine is one variant, one arm in `on!` and one file in `dialect/`.
 
+use std::io;
+use std::time::Duration;
+
 use sqlx::error::DatabaseError;
 use sqlx::{Executor as _, MySqlConnection, MySqlPool, PgConnection, PgPool, SqliteConnection, SqlitePool};
 
@@ -73,6 +76,16 @@ impl Tx {
     pub(in crate::store) async fn close(self) -> sqlx::Result<()> {
         on!(self, |db, _q| { sqlx::Connection::close(db).await })
     }
+}
+
+/// Waits for `work`, for so long at most.
+pub(in crate::store) async fn within<T>(
+    patience: Option<Duration>,
+    work: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    let Some(patience) = patience else { return work.await };
+    let done = tokio::time::timeout(patience, work).await;
+    done.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
 }
 
 /// The rows an insert added, when a row that is there already shall be left as it is.

@@ -16,7 +16,6 @@
 //! whether or not its caller still waits; no job takes effect twice.
 
 use std::collections::VecDeque;
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::StoreError;
 use super::dialect::{self, Source};
 use super::leader::{self, Fence};
-use super::pool::Tx;
+use super::pool::{Tx, within};
 use super::sql::{Sql, sql};
 use crate::app::tasks::Tasks;
 
@@ -279,16 +278,6 @@ impl Desk {
             self.tx = None;
         }
     }
-}
-
-/// Waits for `work`, for so long at most.
-pub(in crate::store) async fn within<T>(
-    patience: Option<Duration>,
-    work: impl Future<Output = sqlx::Result<T>>,
-) -> sqlx::Result<T> {
-    let Some(patience) = patience else { return work.await };
-    let done = tokio::time::timeout(patience, work).await;
-    done.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
 }
 
 /// Begins a transaction, on a fresh connection when the last one is gone. A server may have ended it since, by a restart
