@@ -461,9 +461,11 @@ async fn a_copied_file_replaces_no_file_of_another_program() {
     let path = folder.path().join("new.db");
     let target = DatabaseConfig::Sqlite { path: path.clone() };
     std::fs::write(&path, "").unwrap();
-    let mut visit = dialect::visit(&target).await.unwrap();
-    visit.tx.run(sql!("CREATE TABLE theirs (a TEXT)")).await.unwrap();
-    visit.tx.close().await.unwrap();
+    {
+        let mut visit = dialect::visit(&target).await.unwrap();
+        visit.tx.run(sql!("CREATE TABLE theirs (a TEXT)")).await.unwrap();
+        visit.tx.close().await.unwrap();
+    }
     let theirs = std::fs::read(&path).unwrap();
     for file in [theirs, b"a letter, and no database at all\n".repeat(40)] {
         std::fs::write(&path, &file).unwrap();
