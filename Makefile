@@ -32,6 +32,7 @@ check: tools ## Format, lints (of the product without the demo too), documentati
 # Engines that are servers, and a program that runs a command with one of each, started for it and gone with it.
 SERVERS := $(if $(filter sqlite,$(WAGATE_TEST_ENGINES)),,postgres mysql)
 WITH_ENGINES := $(CARGO_TARGET_DIR)/debug/with-engines
+KILL := $(CARGO_TARGET_DIR)/debug/bench-kill
 # Tests that touch no store, or choose their engines themselves: they need no second run on another engine.
 ONCE := baileys:: catalog::cli:: config:: disk:: egress:: examples:: guide:: house:: plugin::host:: plugin::hostile:: \
 	plugin::languages:: product:: server:: simulator:: store::file:: oracle_conforms::
@@ -42,14 +43,9 @@ test: tools check guests $(BAILEYS)/node_modules ## Check, then every test, thos
 	install -D $(CARGO_TARGET_DIR)/debug/wagate $(PRODUCT)
 	cargo build --locked $(EVERYTHING) --bins
 	$(WITH_ENGINES) cargo test --locked $(EVERYTHING)
-	for engine in $(SERVERS); do \
-		WAGATE_TEST_ENGINE=$$engine $(WITH_ENGINES) cargo test --locked $(EVERYTHING) --test it -- $(ONCE:%=--skip %); \
-	done
-	$(CARGO_TARGET_DIR)/debug/bench-kill
-	for engine in $(SERVERS); do \
-		$(CARGO_TARGET_DIR)/debug/bench-kill --engine $$engine; \
-		$(CARGO_TARGET_DIR)/debug/bench-kill --engine $$engine --server; \
-	done
+	$(WITH_ENGINES) tests/engines/each.sh $(SERVERS) -- cargo test --locked $(EVERYTHING) --test it -- $(ONCE:%=--skip %)
+	$(KILL)
+	tests/engines/each.sh $(SERVERS) -- bash -ec '$(KILL) --engine $$WAGATE_TEST_ENGINE; $(KILL) --engine $$WAGATE_TEST_ENGINE --server'
 
 $(BAILEYS)/node_modules: $(BAILEYS)/package-lock.json
 	npm ci --prefix $(BAILEYS) --ignore-scripts --no-audit --no-fund
