@@ -30,6 +30,9 @@ const BREATH: Duration = Duration::from_millis(50);
 /// The first pause before a message is tried again, doubled each time, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// Pauses while the database is away: the first, doubled each time, up to the longest.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// Tries before a message is given up: about a day.
 const TRIES: u32 = 300;
 
@@ -102,9 +105,23 @@ impl Sender {
             if let Settlement::Retry(until) = then {
                 held = Some(until);
             }
-            if let Err(error) = self.store.plugin_sends(Scope::gateway()).settle(&queued, then).await {
-                // The claim runs out and the message goes out again under its id.
+            self.record(&queued, then).await;
+        }
+    }
+
+    /// Writes down what became of a message, and waits for that while the database is away: a claim that is left to run
+    /// out would hold up its chat for as long as it lasts.
+    async fn record(&self, queued: &Queued, then: Settlement) {
+        let mut backoff = FIRST_BACKOFF;
+        while let Err(error) = self.store.plugin_sends(Scope::gateway()).settle(queued, then.clone()).await {
+            if !error.is_passing() || self.tasks.is_stopping() {
+                // The claim runs out, or ends with this process, and the message goes out again under its id.
                 tracing::warn!(message = %queued.send.message, %error, "a plugin's message cannot be recorded");
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(LONGEST_BACKOFF),
+                () = self.tasks.stopping() => {}
             }
         }
     }
