@@ -129,6 +129,9 @@ async fn run(trial: Trial, server: Option<Server>) -> Result<Found> {
     drop(database);
     drop(server);
     network.stop().await;
+    if found.judge().is_err() {
+        eprintln!("what the gateway said of it is in {}", data.keep().join("log").display());
+    }
     Ok(found)
 }
 

@@ -17,6 +17,11 @@ use whatsapp_rust::{Client, InboundDurabilityHook, Jid};
 use super::translate;
 use crate::app::tasks::Tasks;
 use crate::model::{Chat, Incoming, SessionId};
+use crate::store::StoreError;
+
+/// Pauses between two tries at storing what was received: the first, doubled each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Makes a batch of a session's messages durable. Given by whoever builds the gateway; `Ok` is the acknowledgement.
 pub type Receive = Arc<dyn Fn(SessionId, Vec<Incoming>) -> BoxFuture<'static, Result<(), anyhow::Error>> + Send + Sync>;
@@ -40,7 +45,7 @@ impl InboundDurabilityHook for Hook {
         if messages.is_empty() {
             return Ok(());
         }
-        let outcome = (self.receive)(self.session.clone(), messages).await;
+        let outcome = self.store(&messages).await;
         match &outcome {
             Ok(()) => self.redelivery.over(),
             Err(error) => {
@@ -49,6 +54,30 @@ impl InboundDurabilityHook for Hook {
             }
         }
         outcome
+    }
+}
+
+impl Hook {
+    /// Stores messages, however long the database is away. An error here has the connection opened anew, and what is on
+    /// its way then meets itself when it comes again; so what passes by itself is waited for instead, and the sender's
+    /// later messages with it. A failed commit may have reached the disk: messages are known when they come twice.
+    async fn store(&self, messages: &[Incoming]) -> anyhow::Result<()> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match (self.receive)(self.session.clone(), messages.to_vec()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let passing = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_passing);
+            if !passing || self.redelivery.tasks.is_stopping() {
+                return Err(error);
+            }
+            tracing::warn!(session = %self.session, %error, "messages wait for the database, unacknowledged");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = self.redelivery.tasks.stopping() => {}
+            }
+        }
     }
 }
 
