@@ -37,6 +37,8 @@ KILL := $(CARGO_TARGET_DIR)/debug/bench-kill
 ONCE := baileys:: catalog::cli:: config:: disk:: egress:: examples:: guide:: house:: plugin::host:: plugin::hostile:: \
 	plugin::languages:: product:: server:: simulator:: store::file:: oracle_conforms::
 
+# What failed is said in a few lines at the end, and backtraces would bury it.
+test: export RUST_BACKTRACE := 0
 # The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
 test: tools check guests $(BAILEYS)/node_modules ## Check, then every test, those of the store on each engine
 	cargo build --locked -p wagate

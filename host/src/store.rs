@@ -33,18 +33,19 @@ pub mod vault;
 mod writer;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use self::events::intake::Intake;
 use self::leader::Leader;
 use self::pool::{Pool, Tx};
 use self::writer::Writer;
 use crate::app::tasks::Tasks;
 use crate::config::DatabaseConfig;
-use crate::model::{Clock, Scope, SessionId};
+use crate::model::{Clock, Millis, Scope, SessionId};
 
 pub use dialect::Migration;
 pub use vault::Vault;
@@ -56,7 +57,10 @@ pub struct Store(Arc<Parts>);
 struct Parts {
     readers: Pool,
     writer: Writer,
+    intake: Arc<Intake>,
     leader: Leader,
+    /// Set once it leads.
+    led_since: OnceLock<Millis>,
     vault: Vault,
     rotation: Mutex<vault::rotation::Progress>,
     copying: Mutex<backup::Progress>,
@@ -206,7 +210,9 @@ impl Store {
         let leader = Leader::new(&opened.source);
         let writer = Writer::start(opened.source, opened.tx, leader.fence(), tasks)?;
         let (readers, rotation, copying) = (opened.readers, Mutex::default(), Mutex::default());
-        let store = Self(Arc::new(Parts { readers, writer, leader, vault, rotation, copying, clock }));
+        let (intake, led_since) = (Arc::default(), OnceLock::new());
+        let store =
+            Self(Arc::new(Parts { readers, writer, intake, leader, led_since, vault, rotation, copying, clock }));
         if let Err(error) = vault::checks::admit(&store).await {
             store.close().await;
             return Err(error);
@@ -222,7 +228,14 @@ impl Store {
     /// is kept by one of `tasks`, the group of [`Store::open`], until [`Store::close`].
     pub async fn lead(&self, tasks: &Tasks) -> Result<(), StoreError> {
         self.0.leader.lead(tasks).await?;
+        let now = self.0.clock.now();
+        self.0.led_since.get_or_init(|| now);
         vault::checks::admit_again(self).await
+    }
+
+    /// When this store took the lead, if it has.
+    fn led_since(&self) -> Option<Millis> {
+        self.0.led_since.get().copied()
     }
 
     /// Resolves when this store led and another gateway took over: every write fails from then on.
@@ -261,6 +274,16 @@ impl Store {
         W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
     {
         self.0.writer.write(work).await
+    }
+
+    /// The one writer, for calls that keep a place with it.
+    fn writer(&self) -> &Writer {
+        &self.0.writer
+    }
+
+    /// Where received messages wait for the writer.
+    fn intake(&self) -> &Arc<Intake> {
+        &self.0.intake
     }
 
     /// The connections to read with.

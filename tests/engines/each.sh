@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs a command for several engines at the same time, each told by WAGATE_TEST_ENGINE which one it is for:
-# each.sh postgres mysql -- COMMAND [ARGUMENT…]. Every line it prints names its engine. It fails when one of them failed.
+# each.sh postgres mysql -- COMMAND [ARGUMENT…]. Every line it prints names its engine. When one of them failed it fails,
+# and what that one printed last stands at the end once more.
 set -euo pipefail
 
 engines=()
@@ -10,13 +11,19 @@ while [[ $1 != -- ]]; do
 done
 shift
 
+printed=$(mktemp -d)
+trap 'rm -rf "$printed"' EXIT
 running=()
 for engine in "${engines[@]}"; do
-	WAGATE_TEST_ENGINE=$engine "$@" 2>&1 | sed -u "s/^/$engine: /" &
+	WAGATE_TEST_ENGINE=$engine "$@" 2>&1 | sed -u "s/^/$engine: /" | tee "$printed/$engine" &
 	running+=($!)
 done
-failed=0
-for one in "${running[@]}"; do
-	wait "$one" || failed=1
+failed=()
+for n in "${!running[@]}"; do
+	wait "${running[n]}" || failed+=("${engines[n]}")
 done
-exit $failed
+for engine in "${failed[@]}"; do
+	echo "$engine failed; the last it printed:"
+	tail -n 15 "$printed/$engine"
+done
+exit $((${#failed[@]} > 0))

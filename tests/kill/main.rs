@@ -10,6 +10,8 @@ mod found;
 mod plugin;
 mod victim;
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -33,6 +35,8 @@ use self::victim::Victim;
 const STANDSTILL: Duration = Duration::from_mins(1);
 /// How long a kill waits for an answer on its way.
 const TARGET: Duration = Duration::from_secs(10);
+/// Lines of the gateway's log that are shown of a trial that failed.
+const SHOWN: usize = 8;
 /// Phones that write. The answers of one chat go out one after the other.
 const SENDERS: usize = 16;
 
@@ -88,18 +92,32 @@ async fn main() -> Result<()> {
         Engine::Sqlite => None,
         engine => Some(Server::start(engine).await?),
     };
-    let found = run(trial, server).await?;
-    found.print(&trial.name(), trial.kills);
-    found.judge()
+    let data = TempDir::new()?;
+    let ended = run(trial, server, data.path()).await;
+    if let Ok(found) = &ended {
+        found.print(&trial.name(), trial.kills);
+    }
+    let ended = ended.and_then(|found| found.judge());
+    if ended.is_err() {
+        tell(&data.keep().join("log"));
+    }
+    ended
 }
 
-async fn run(trial: Trial, server: Option<Server>) -> Result<Found> {
+/// Shows the end of what the gateway said of it, and where the rest is.
+fn tell(log: &Path) {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let last: Vec<_> = text.lines().rev().take(SHOWN).collect();
+    eprintln!("The gateway's last words, of those in {}:", log.display());
+    last.iter().rev().for_each(|line| eprintln!("{line}"));
+}
+
+async fn run(trial: Trial, server: Option<Server>, data: &Path) -> Result<Found> {
     let Trial { kills, messages, .. } = trial;
     let network = Network::start(NetworkConfig::default()).await?;
     let receiver = Receiver::start().await?;
-    let data = TempDir::new()?;
     let database = server.as_ref().map(Database::at).transpose()?;
-    let setup = Setup::new(&demo_binary()?, data.path(), &network.ws_url())?;
+    let setup = Setup::new(&demo_binary()?, data, &network.ws_url())?;
     let setup = database.iter().fold(setup, Setup::on);
     let account = network.add_phone("Account");
     let senders: Vec<_> = (0..SENDERS).map(|n| network.add_phone(&format!("Sender {n}"))).collect();
@@ -129,9 +147,6 @@ async fn run(trial: Trial, server: Option<Server>) -> Result<Found> {
     drop(database);
     drop(server);
     network.stop().await;
-    if found.judge().is_err() {
-        eprintln!("what the gateway said of it is in {}", data.keep().join("log").display());
-    }
     Ok(found)
 }
 

@@ -1,30 +1,27 @@
-//! Received events: station one (stored) and station two (routed) of the incoming journey. Station two is [`routing`];
-//! what it leaves behind is [`held`].
+//! Received events: station one (stored) and station two (routed) of the incoming journey. Station one is [`intake`],
+//! station two [`routing`]; what it leaves behind is [`held`].
 //!
 //! Invariant: an event is new exactly once. Its `dedup` digest is unique, and the insert that wins is the one that
 //! answers the event.
 
 pub mod held;
+pub(in crate::store) mod intake;
 pub mod routing;
 
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
-use super::column::{json, parsed};
-use super::pool::{added, on};
+use self::intake::Call;
+use super::column::parsed;
+use super::pool::on;
 use super::sql::statements;
-use super::{Store, StoreError, sessions};
+use super::{Store, StoreError};
 use crate::model::{Event, EventId, Happening, Incoming, MESSAGE_RECEIVED, Millis, Scope, SessionId};
 
 pub use held::RoutingRow;
 pub use routing::{NewDelivery, Outcome, Past, Routed, Routing};
 
 statements! {
-    /// Makes no row when the session is not there.
-    STORE = "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT $1, s.id, $2, $3, $4, $5
-        FROM sessions s WHERE s.owner BETWEEN $6 AND $7 AND s.id = $8 ON CONFLICT (dedup) DO NOTHING",
-        mysql: "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) SELECT ?, s.id, ?, ?, ?, ?
-        FROM sessions s WHERE s.owner BETWEEN ? AND ? AND s.id = ?";
     /// Held events have their own time.
     UNROUTED = "SELECT id, session_id, kind, payload, stored_at FROM events e WHERE routed_at IS NULL
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $1 AND $2 AND s.id = e.session_id)
@@ -44,41 +41,13 @@ statements! {
 pub struct Events<'a>(pub(super) &'a Store, pub(super) Scope);
 
 impl Events<'_> {
-    /// Station one: stores the whole batch in one transaction and returns once it is durable. Answers the events
+    /// Station one: stores the whole batch in one transaction, which may be that of other calls too, and returns once it is
+    /// durable. Answers the events
     /// that are new, in order; messages seen before (same session, chat, sender, id and kind) are left out.
     ///
     /// A session that does not exist is an error (row not found), so that nothing is acknowledged for it.
     pub async fn receive(&self, session: &SessionId, batch: &[Incoming]) -> Result<Vec<Event>, StoreError> {
-        let arrivals = batch.iter().map(|message| Arrival::of(session, message)).collect::<Result<Vec<_>, _>>()?;
-        let (scope, session, clock) = (self.1, session.clone(), self.0.clock().clone());
-        let work = self.0.write(move |tx| {
-            Box::pin(async move {
-                let ((low, high), mut fresh) = (scope.owners(), Vec::with_capacity(arrivals.len()));
-                for Arrival { message, dedup, payload } in arrivals {
-                    // The id is made here, one job after the other, so that ids sort as their commits do.
-                    let (id, stored_at, kind) = (EventId::new(), clock.now(), MESSAGE_RECEIVED);
-                    let stored = on!(&mut *tx, |db, q| {
-                        let store = sqlx::query(q(STORE)).bind(&id).bind(kind).bind(&dedup[..]).bind(payload);
-                        let store = store.bind(stored_at).bind(low).bind(high).bind(&session);
-                        added(store.execute(db).await.map(|done| done.rows_affected()))?
-                    });
-                    if stored == 1 {
-                        fresh.push(Event {
-                            id,
-                            session: session.clone(),
-                            what: Happening::Message(message),
-                            stored_at,
-                        });
-                    }
-                }
-                // What was stored shows that the session is there; only when nothing was, it has to be asked.
-                if fresh.is_empty() && !sessions::is_visible(tx, scope, &session).await? {
-                    return Err(sqlx::Error::RowNotFound.into());
-                }
-                Ok(fresh)
-            })
-        });
-        work.await
+        Call::new(self.1, session, batch)?.store(self.0).await
     }
 
     /// Events stored but not routed yet, oldest first: where to resume after a crash. Events that are held are left out:
@@ -111,23 +80,6 @@ impl Events<'_> {
             sqlx::query_as(q(GET)).bind(low).bind(high).bind(id).fetch_optional(db).await?
         });
         row.map(EventRow::into_event).transpose()
-    }
-}
-
-/// A message ready to be stored.
-#[derive(Clone)]
-struct Arrival {
-    message: Incoming,
-    dedup: [u8; 32],
-    payload: String,
-}
-
-impl Arrival {
-    fn of(session: &SessionId, message: &Incoming) -> Result<Self, StoreError> {
-        let kind = json(&message.kind)?;
-        let parts = [session.as_str(), message.chat.jid(), message.sender.jid(), message.id.as_str(), &kind];
-        let payload = json(message)?;
-        Ok(Self { message: message.clone(), dedup: digest(&parts), payload })
     }
 }
 

@@ -83,7 +83,8 @@ pub enum Begun {
     /// An earlier request with this key never got an answer, or was refused: send again, under its message id. It is
     /// pending once more.
     Again(MessageId),
-    /// An earlier request with this key is younger than a minute, still pending and not released.
+    /// An earlier request with this key is younger than a minute, still pending and not released, and no older than this
+    /// gateway's lead.
     InFlight,
     /// The key belongs to a different request.
     Mismatch,
@@ -99,7 +100,8 @@ impl Sends<'_> {
     /// A session that does not exist is an error (row not found); so is a message id that is in use
     /// ([`StoreError::Taken`]).
     pub async fn begin(&self, send: NewSend<'_>) -> Result<Begun, StoreError> {
-        let (scope, now) = (self.1, self.0.clock().now());
+        let (scope, moment) = (self.1, self.moment());
+        let now = moment.now;
         let (session, message, chat) = (send.session.clone(), send.message.clone(), send.to.clone());
         let key = send.key.map(|(key, digest)| (key.to_owned(), *digest));
         let (wanted, logs) = (Wanted::of(None, 0, send.effects)?, send.logs);
@@ -108,7 +110,7 @@ impl Sends<'_> {
                 if !sessions::is_visible(tx, scope, &session).await? {
                     return Err(sqlx::Error::RowNotFound.into());
                 }
-                let expired = match known(tx, &session, key.as_ref(), &message, now).await? {
+                let expired = match known(tx, &session, key.as_ref(), &message, moment).await? {
                     None => None,
                     Some(Known::Expired(earlier)) => Some(earlier),
                     Some(Known::Answer(answer)) => {
@@ -150,12 +152,12 @@ impl Sends<'_> {
         key: &str,
         digest: &[u8; 32],
     ) -> Result<Option<Begun>, StoreError> {
-        let ((low, high), now) = (self.1.owners(), self.0.clock().now());
+        let ((low, high), moment) = (self.1.owners(), self.moment());
         let known: Option<KnownRow> = on!(self.0.readers(), |db, q| {
             let known = sqlx::query_as(q(EARLIER)).bind(session).bind(key).bind(low).bind(high);
             known.fetch_optional(db).await?
         });
-        Ok(known.and_then(|known| match known.judge(digest, now) {
+        Ok(known.and_then(|known| match known.judge(digest, moment) {
             Known::Expired(_) => None,
             Known::Answer(begun) => Some(begun),
         }))
@@ -217,6 +219,25 @@ impl Sends<'_> {
         });
         Ok(row.map(|(state, code)| (numbered(state), code.and_then(|code| u16::try_from(code).ok()))))
     }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.0.clock().now(), led_since: self.0.led_since() }
+    }
+}
+
+/// When an earlier request is judged.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Millis,
+    /// Whoever began a send before this is gone: no other gateway sends beside the one that leads.
+    led_since: Option<Millis>,
+}
+
+impl Moment {
+    /// Whether somebody may still be at what was begun then.
+    fn is_in_flight(self, begun: Millis) -> bool {
+        self.now.since(begun) < IN_FLIGHT && self.led_since.is_none_or(|since| begun >= since)
+    }
 }
 
 /// What an earlier request under this key means for one of this digest and message id. Where both stand for the same
@@ -226,13 +247,15 @@ async fn known(
     session: &SessionId,
     key: Option<&(String, [u8; 32])>,
     message: &MessageId,
-    now: Millis,
+    moment: Moment,
 ) -> Result<Option<Known>, StoreError> {
     let Some((key, digest)) = key else { return Ok(None) };
     let row: Option<KnownRow> =
         on!(tx, |db, q| { sqlx::query_as(q(KNOWN)).bind(session).bind(key).fetch_optional(db).await? });
     let same = |known: &KnownRow| known.message == *message;
-    Ok(row.map(|known| if same(&known) { Known::Answer(known.answer(digest, now)) } else { known.judge(digest, now) }))
+    Ok(row.map(
+        |known| if same(&known) { Known::Answer(known.answer(digest, moment)) } else { known.judge(digest, moment) },
+    ))
 }
 
 /// An earlier request with the same key.
@@ -257,20 +280,20 @@ enum Known {
 }
 
 impl KnownRow {
-    fn judge(self, digest: &[u8; 32], now: Millis) -> Known {
-        if now.since(self.created_at) >= KEY_LIFE {
+    fn judge(self, digest: &[u8; 32], moment: Moment) -> Known {
+        if moment.now.since(self.created_at) >= KEY_LIFE {
             return Known::Expired(self.message);
         }
-        Known::Answer(self.answer(digest, now))
+        Known::Answer(self.answer(digest, moment))
     }
 
     /// What it means while its key lives.
-    fn answer(self, digest: &[u8; 32], now: Millis) -> Begun {
+    fn answer(self, digest: &[u8; 32], moment: Moment) -> Begun {
         if self.digest.as_deref() != Some(digest) {
             return Begun::Mismatch;
         }
         match numbered(self.state) {
-            MessageState::Pending if now.since(self.begun_at) < IN_FLIGHT => Begun::InFlight,
+            MessageState::Pending if moment.is_in_flight(self.begun_at) => Begun::InFlight,
             MessageState::Pending | MessageState::Refused => Begun::Again(self.message),
             MessageState::Sent | MessageState::Delivered | MessageState::Read => {
                 let at = self.accepted_at.unwrap_or(self.begun_at);

@@ -90,9 +90,14 @@ impl Writer {
         W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
     {
         let (to, answer) = oneshot::channel();
-        let job = Task { work: Some(work), tries: 0, outcome: None, to };
-        self.jobs.send(Box::new(job)).await.map_err(|_| StoreError::Closed)?;
+        // A caller that no longer waits does not matter: the work is done either way.
+        self.place().await?.hand_over(work, |outcome| drop(to.send(outcome)));
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Waits for a place in the queue.
+    pub(in crate::store) async fn place(&self) -> Result<Place<'_>, StoreError> {
+        self.jobs.reserve().await.map(Place).map_err(|_| StoreError::Closed)
     }
 
     /// Whether somebody's job waits to be begun.
@@ -104,6 +109,21 @@ impl Writer {
     pub(in crate::store) async fn close(&self) {
         self.closing.cancel();
         self.closed.cancelled().await;
+    }
+}
+
+/// A place in the queue, kept for one job.
+pub(in crate::store) struct Place<'w>(mpsc::Permit<'w, Box<dyn Job>>);
+
+impl Place<'_> {
+    /// Hands `work` over, as [`Writer::write`] does; `then` gets the outcome once it is durable, on the writer's thread. A
+    /// writer that ends first drops both.
+    pub(in crate::store) fn hand_over<T, W>(self, work: W, then: impl FnOnce(Result<T, StoreError>) + Send + 'static)
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
+    {
+        self.0.send(Box::new(Task { work: Some(work), tries: 0, outcome: None, then }));
     }
 }
 
@@ -127,16 +147,17 @@ enum Ran {
     Busy,
 }
 
-struct Task<T, W> {
+struct Task<T, W, A> {
     work: Option<W>,
     tries: u32,
     outcome: Option<Result<T, StoreError>>,
-    to: oneshot::Sender<Result<T, StoreError>>,
+    then: A,
 }
 
-impl<T, W> Job for Task<T, W>
+impl<T, W, A> Job for Task<T, W, A>
 where
     T: Send + 'static,
+    A: FnOnce(Result<T, StoreError>) + Send + 'static,
     W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
 {
     fn run<'t>(&'t mut self, tx: &'t mut Tx, keep: bool) -> BoxFuture<'t, Ran> {
@@ -175,8 +196,7 @@ where
             (_, Err(error)) => Err(StoreError::Commit(error)),
             (None, Ok(())) => Err(StoreError::Closed),
         };
-        // A caller that no longer waits does not matter: the work is done either way.
-        let _ = self.to.send(answer);
+        (self.then)(answer);
     }
 }
 

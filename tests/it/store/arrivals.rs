@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use wagate::model::{Incoming, MessageId, MessageKind, Scope, SessionId};
 
-use super::{Place, delivery, endpoint, forward, message, session, shop};
+use super::{Place, delivery, endpoint, forward, message, session, shop, user};
 
 #[tokio::test]
 async fn a_message_is_new_once_for_each_of_its_five_parts() {
@@ -128,4 +128,71 @@ async fn an_event_is_routed_once_and_only_to_its_own_sessions_endpoints() {
     assert_eq!(deliveries.list(&id, 10).await.unwrap().len(), 1);
     assert!(deliveries.list(&other, 10).await.unwrap().is_empty());
     assert!(events.unrouted(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn calls_that_are_stored_together_answer_for_themselves() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let theirs = Scope::of(user(&store, "bea").await);
+    let gone: SessionId = "gone".parse().unwrap();
+    // The digest of a message is the same wherever it is stored: found out once, and the message then refused.
+    let poison = [message("poison")];
+    store.events(scope).receive(&id, &poison).await.unwrap();
+    store.close().await;
+    let raw = place.raw().await;
+    let dedup = raw.bytes("SELECT dedup FROM events").await.unwrap().remove(0);
+    raw.run("DELETE FROM events").await.unwrap();
+    raw.refuse("events", Some(("dedup", &dedup))).await.unwrap();
+    raw.close().await;
+
+    let store = place.open().await;
+    let (events, strange) = (store.events(scope), store.events(theirs));
+    let batches: Vec<_> = (0..40).map(|n| [message(format!("a{n}")), message(format!("b{n}"))]).collect();
+    let good = join_all(batches.iter().map(|batch| events.receive(&id, batch)));
+    let (unknown, hidden, refused, good) = tokio::join!(
+        events.receive(&gone, &batches[0]),
+        strange.receive(&id, &batches[0]),
+        events.receive(&id, &poison),
+        good
+    );
+    let unknown = unknown.unwrap_err().to_string();
+    assert!(unknown.contains("no rows"), "{unknown}");
+    assert!(hidden.unwrap_err().to_string().contains("no rows"));
+    assert!(refused.unwrap_err().to_string().contains("refused"));
+    assert!(good.into_iter().all(|stored| stored.unwrap().len() == 2));
+    assert_eq!(events.unrouted(None, 1000).await.unwrap().len(), 80);
+}
+
+#[tokio::test]
+async fn a_call_takes_more_than_a_statement_does() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let long = "long ".repeat(100_000);
+    let batch: Vec<_> =
+        (0..600).map(|n| Incoming { text: (n % 100 == 0).then(|| long.clone()), ..message(format!("m{n}")) }).collect();
+    let events = store.events(scope);
+    let stored = events.receive(&id, &batch).await.unwrap();
+    let ids: Vec<_> = stored.iter().map(|event| event.message().unwrap().id.clone()).collect();
+    assert_eq!(ids, batch.iter().map(|message| message.id.clone()).collect::<Vec<_>>());
+    assert_eq!(events.unrouted(None, 1000).await.unwrap(), stored, "in the order they came");
+    assert!(events.receive(&id, &batch).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_gives_up_leaves_nobody_waiting() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let events = store.events(scope);
+    for n in 0..50 {
+        let (first, second) = ([message(format!("a{n}"))], [message(format!("b{n}"))]);
+        let mut given_up = Box::pin(events.receive(&id, &first));
+        assert!(futures_util::poll!(given_up.as_mut()).is_pending());
+        drop(given_up);
+        assert_eq!(events.receive(&id, &second).await.unwrap().len(), 1);
+    }
+    assert_eq!(events.unrouted(None, 1000).await.unwrap().len(), 100, "what was handed over is stored all the same");
 }

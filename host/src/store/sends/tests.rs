@@ -15,6 +15,10 @@ fn known(state: MessageState, accepted_at: Option<Millis>) -> KnownRow {
     }
 }
 
+fn at(age: Duration) -> Moment {
+    Moment { now: START.after(age), led_since: None }
+}
+
 #[test]
 fn states_keep_their_numbers_and_their_order() {
     for (at, state) in STATES.into_iter().enumerate() {
@@ -42,7 +46,17 @@ fn a_known_key_is_judged_by_age_request_and_state() {
     ];
     for (state, age, verdict) in table {
         let accepted = (state >= MessageState::Sent).then_some(Millis(START.0 + 5));
-        assert_eq!(known(state, accepted).judge(&DIGEST, START.after(age)), verdict, "{state:?} after {age:?}");
+        assert_eq!(known(state, accepted).judge(&DIGEST, at(age)), verdict, "{state:?} after {age:?}");
     }
-    assert_eq!(known(MessageState::Sent, None).judge(&[8; 32], START), Known::Answer(Begun::Mismatch));
+    assert_eq!(known(MessageState::Sent, None).judge(&[8; 32], at(Duration::ZERO)), Known::Answer(Begun::Mismatch));
+}
+
+#[test]
+fn nobody_is_at_what_was_begun_before_this_gateway_led() {
+    let second = Duration::from_secs(1);
+    let judged = |led_since| known(MessageState::Pending, None).judge(&DIGEST, Moment { led_since, ..at(second * 2) });
+    let again = Known::Answer(Begun::Again(MessageId::from("3EB0AA".to_owned())));
+    assert_eq!(judged(Some(START.after(second))), again);
+    assert_eq!(judged(Some(START)), Known::Answer(Begun::InFlight));
+    assert_eq!(judged(None), Known::Answer(Begun::InFlight));
 }
