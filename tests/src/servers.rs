@@ -31,9 +31,6 @@ const NOBODY: u32 = 65_534;
 const STARTING: Duration = Duration::from_mins(1);
 /// How often making its files is tried.
 const TRIES: u32 = 3;
-/// Pages a server may keep in memory. The packages' own 128 MiB are for a machine with little of it, and make a server
-/// read its disk for what any other holds.
-const MEMORY: &str = "1024M";
 /// The user of MariaDB; PostgreSQL's is `postgres`, so that its database of that name is found without being named.
 const USER: &str = "wagate";
 
@@ -157,7 +154,6 @@ impl Server {
             command.args(["--no-defaults", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci"]);
             command.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=1000"]);
             command.args(["--innodb-flush-log-at-trx-commit=1", "--socket=socket", "--pid-file=pid"]);
-            command.arg(format!("--innodb-buffer-pool-size={MEMORY}"));
             command.arg(format!("--port={}", self.port));
             command.arg(self.option("--datadir", "data")).arg(self.option("--init-file", "init.sql"));
             command
@@ -167,7 +163,6 @@ impl Server {
             let settings = ["fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=1000"];
             let addresses = ["listen_addresses=127.0.0.1", "unix_socket_directories="];
             command.args(settings.into_iter().chain(addresses).flat_map(|setting| ["-c", setting]));
-            command.args(["-c", &format!("shared_buffers={MEMORY}B")]);
             command
         };
         let log = File::options().create(true).append(true).open(self.path("log"))?;
