@@ -452,7 +452,6 @@ async fn the_queues_are_walked_by_index_without_sorting() {
 async fn what_every_message_passes_reads_single_rows() {
     let at = Fixture::open().await;
     for (room, name) in [
-        (events::STATEMENTS, "STORE"),
         (events::routing::STATEMENTS, "MARK"),
         (events::routing::STATEMENTS, "OPEN"),
         (events::routing::STATEMENTS, "DELIVER"),
