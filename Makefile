@@ -27,6 +27,7 @@ check: tools ## Format, lints (of the product without the demo too), documentati
 	cargo fmt --all -- --check
 	cargo clippy --locked $(EVERYTHING) --all-targets -- -D warnings
 	cargo clippy --locked -p wagate -- -D warnings
+	cargo metadata --locked --format-version 1 --manifest-path tests/bench/plugin/Cargo.toml >/dev/null # its lock file
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(EVERYTHING) --no-deps --document-private-items --lib
 
 # Engines that are servers, and a program that runs a command with one of each, started for it and gone with it.
@@ -37,9 +38,9 @@ KILL := $(CARGO_TARGET_DIR)/debug/bench-kill
 ONCE := baileys:: catalog::cli:: config:: disk:: egress:: examples:: guide:: house:: plugin::host:: plugin::hostile:: \
 	plugin::languages:: product:: server:: simulator:: store::file:: oracle_conforms::
 
-# What failed is said in a few lines at the end, and backtraces would bury it.
+# What failed is said in a few lines at the end, and backtraces would bury it. The tests run two programs: the product,
+# without the demo's trust in a simulated network, and the demo build.
 test: export RUST_BACKTRACE := 0
-# The tests run two programs: the product, without the demo's trust in a simulated network, and the demo build.
 test: tools check guests $(BAILEYS)/node_modules ## Check, then every test, those of the store on each engine
 	cargo build --locked -p wagate
 	install -D $(CARGO_TARGET_DIR)/debug/wagate $(PRODUCT)

@@ -22,6 +22,7 @@ mod engine;
 mod health;
 mod inspect;
 mod introduce;
+mod lane;
 mod link;
 mod machine;
 pub mod masking;

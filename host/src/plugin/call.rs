@@ -5,10 +5,10 @@
 //!
 //! Invariant: an instance whose call did not end well is never called again.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use wasmtime::component::Instance;
 use wasmtime::{Engine, Store, Trap, WasmBacktrace};
 
@@ -18,7 +18,8 @@ use super::api::v1::types::{CallContext, Message, PluginError};
 use super::api::v1::webhook_transform::{self, Delivery, Outcome};
 use super::capability::log::cut;
 use super::code::{Code, causes};
-use super::meter::{Lane, Seat, seated};
+use super::lane::Lane;
+use super::meter::{self, Pace};
 use super::patch::PatchError;
 use super::state::{Call, State};
 use crate::model::{Hook, Millis};
@@ -72,6 +73,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The call broke something of the gateway's own.
+    pub(super) fn panicked() -> Self {
+        Self::Trap("the gateway failed while it ran".to_owned())
+    }
+
     /// Whether the same input may go well a little later, whatever the failure policy says about others.
     pub(super) fn is_passing(&self) -> bool {
         matches!(self, Self::Retryable(_) | Self::Unavailable(_))
@@ -95,10 +101,9 @@ impl From<PluginError> for Fault {
 }
 
 /// What a hook is asked.
-#[derive(Clone, Copy)]
-pub(super) enum Input<'a> {
-    Filter(&'a Message),
-    Transform(&'a Delivery),
+pub(super) enum Input {
+    Filter(Arc<Message>),
+    Transform(Arc<Delivery>),
 }
 
 /// What it answers.
@@ -119,8 +124,8 @@ pub(super) struct Running {
 
 impl Running {
     /// A store without an instance.
-    pub(super) fn new(engine: &Engine, call: Call, lane: Arc<Lane>) -> Self {
-        let mut store = Store::new(engine, State::new(call, lane));
+    pub(super) fn new(engine: &Engine, call: Call) -> Self {
+        let mut store = Store::new(engine, State::new(call));
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(HANDED_OVER);
         store.set_max_component_handles(HANDLES);
@@ -148,59 +153,74 @@ impl Running {
         self.store.data()
     }
 
-    /// Asks a hook, of a fresh instance after `init`.
-    pub(super) async fn ask(&mut self, code: &Code, context: &CallContext, input: Input<'_>) -> Result<Answer, Fault> {
-        let (limit, seat) = self.arm();
-        let answer = {
-            let asked = pin!(async {
-                let instance = self.begin(code).await?;
+    /// Asks a hook, of a fresh instance after `init`. Answers `None` when it made the gateway panic.
+    pub(super) async fn ask(
+        mut self,
+        lane: &Lane,
+        code: Arc<Code>,
+        context: CallContext,
+        input: Input,
+    ) -> Option<(Self, Result<Answer, Fault>)> {
+        let (limit, pace) = self.arm();
+        let call = async move {
+            let asked = async {
+                let instance = self.begin(&code).await?;
                 match input {
-                    Input::Filter(message) => self.filter(code, &instance, context, message).await.map(Answer::Verdict),
+                    Input::Filter(message) => {
+                        self.filter(&code, &instance, &context, &message).await.map(Answer::Verdict)
+                    }
                     Input::Transform(delivery) => {
-                        self.transform(code, &instance, context, delivery).await.map(Answer::Outcome)
+                        self.transform(&code, &instance, &context, &delivery).await.map(Answer::Outcome)
                     }
                 }
-            });
-            tokio::time::timeout(limit, seated(seat, asked)).await
+            };
+            let answer = tokio::time::timeout(limit, asked).await;
+            let answer = self.judge(answer);
+            (self, answer)
         };
-        self.judge(answer)
+        meter::run(lane, pace, call.boxed()).await
     }
 
     /// Lets the plugin read its configuration.
-    pub(super) async fn init(&mut self, code: &Code) -> Result<(), Fault> {
-        let (limit, seat) = self.arm();
-        let begun = tokio::time::timeout(limit, seated(seat, self.begin(code))).await;
-        let begun = begun.map(|begun| begun.map(|_| ()));
-        self.judge(begun)
+    pub(super) async fn init(mut self, lane: &Lane, code: Arc<Code>) -> Result<(), Fault> {
+        let (limit, pace) = self.arm();
+        let call = async move {
+            let begun = tokio::time::timeout(limit, self.begin(&code)).await;
+            self.judge(begun).map(|_| ())
+        };
+        meter::run(lane, pace, call.boxed()).await.unwrap_or_else(|| Err(Fault::panicked()))
     }
 
     /// Lets the plugin say who it is, and finds out whether its exports are what the contract says.
-    pub(super) async fn describe(&mut self, code: &Code) -> Result<PluginInfo, Fault> {
-        let (limit, seat) = self.arm();
-        let described = async {
-            let instance = code.instance.instantiate_async(&mut self.store).await?;
-            if let Some(filter) = &code.filter {
-                filter.load(&mut self.store, &instance)?;
-            }
-            if let Some(transform) = &code.transform {
-                transform.load(&mut self.store, &instance)?;
-            }
-            let lifecycle = code.lifecycle.load(&mut self.store, &instance)?;
-            Ok(lifecycle.call_describe(&mut self.store).await?)
+    pub(super) async fn describe(mut self, lane: &Lane, code: Arc<Code>) -> Result<PluginInfo, Fault> {
+        let (limit, pace) = self.arm();
+        let call = async move {
+            let described = async {
+                let instance = code.instance.instantiate_async(&mut self.store).await?;
+                if let Some(filter) = &code.filter {
+                    filter.load(&mut self.store, &instance)?;
+                }
+                if let Some(transform) = &code.transform {
+                    transform.load(&mut self.store, &instance)?;
+                }
+                let lifecycle = code.lifecycle.load(&mut self.store, &instance)?;
+                Ok(lifecycle.call_describe(&mut self.store).await?)
+            };
+            let described = tokio::time::timeout(limit, described).await;
+            self.judge(described)
         };
-        let described = tokio::time::timeout(limit, seated(seat, described)).await;
-        self.judge(described)
+        meter::run(lane, pace, call.boxed()).await.unwrap_or_else(|| Err(Fault::panicked()))
     }
 
-    /// Starts the clocks of a call. Answers how long it may take, and where it sits.
-    fn arm(&mut self) -> (Duration, Seat) {
+    /// Starts the clocks of a call. Answers how long it may take, and what it is to be run with.
+    fn arm(&mut self) -> (Duration, Pace) {
         self.calls += 1;
         let state = self.store.data_mut();
         state.meter.rearm();
         state.memory.rearm();
         self.store.set_epoch_deadline(1);
         let state = self.state();
-        (state.call.deadline.saturating_duration_since(Instant::now()), state.meter.seat())
+        (state.call.deadline.saturating_duration_since(Instant::now()), state.meter.pace())
     }
 
     /// The instance, made and initialised when there is none yet.

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::api::v1::lifecycle::PluginInfo;
 use super::call::Fault;
 use super::capability::log::cut;
+use super::code::Code;
 use super::compile::hex;
 use super::inspect::{Looks, look};
 use super::link::Link;
@@ -37,11 +38,14 @@ pub(super) async fn inspect(
     let (code, took) = machine.compile(&sha256, bytes).await?;
     code.offers(&hooks)?;
     let ticking = machine.engine.ticker.busy();
-    let mut running = machine.running(stranger(machine, Settings::default()));
-    let info = running.describe(&code).await.map_err(|fault| Refusal::Describe(fault.to_string()))?;
+    let running = machine.running(stranger(machine, Settings::default()));
+    let info = running
+        .describe(&machine.lane, Arc::clone(&code))
+        .await
+        .map_err(|fault| Refusal::Describe(fault.to_string()))?;
     let PluginInfo { name, version, description, wants } = sound(info)?;
     if let Some(script) = script {
-        try_script(machine, &code, script).await?;
+        try_script(machine, code, script).await?;
     }
     drop(ticking);
     let compile_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -50,13 +54,12 @@ pub(super) async fn inspect(
 }
 
 /// Lets the script's component read it.
-async fn try_script(machine: &Machine, code: &super::code::Code, script: &str) -> Result<(), Refusal> {
+async fn try_script(machine: &Machine, code: Arc<Code>, script: &str) -> Result<(), Refusal> {
     if script.len() > LONGEST_SCRIPT {
         return Err(Refusal::Config(format!("the script has {} bytes, the limit is {LONGEST_SCRIPT}", script.len())));
     }
     let settings = Settings::read(&"{}".into(), Some(script)).unwrap_or_default();
-    let mut running = machine.running(stranger(machine, settings));
-    running.init(code).await.map_err(refusal)
+    machine.running(stranger(machine, settings)).init(&machine.lane, code).await.map_err(refusal)
 }
 
 /// Lets an installed plugin read its configuration.
@@ -67,7 +70,7 @@ pub(super) async fn try_init(machine: &Machine, bound: &Bound) -> Result<(), Ref
     let deadline = Instant::now() + link.wall();
     let mut call = Call::idle(Arc::clone(&link.place), Arc::clone(&machine.outside), deadline);
     call.rehearsal = true;
-    machine.running(call).init(&code).await.map_err(refusal)
+    machine.running(call).init(&machine.lane, code).await.map_err(refusal)
 }
 
 fn refusal(fault: Fault) -> Refusal {

@@ -13,8 +13,8 @@ use super::call::{Answer, Fault, Input, Running};
 use super::code::{self, Code, causes};
 use super::compile::Compiler;
 use super::engine::Engine;
+use super::lane::Lane;
 use super::link::Link;
-use super::meter::Lane;
 use super::refusal::Refusal;
 use super::state::{Call, Outside, State};
 use crate::app::tasks::Tasks;
@@ -31,7 +31,7 @@ pub(super) struct Machine {
     linker: Linker<State>,
     compiler: Arc<Compiler>,
     codes: Mutex<HashMap<String, Weak<Code>>>,
-    lane: Arc<Lane>,
+    pub(super) lane: Lane,
     places: Semaphore,
     warm: Arc<Semaphore>,
     tasks: Tasks,
@@ -50,6 +50,7 @@ pub(super) struct Done {
 impl Machine {
     pub(super) fn start(config: &PluginConfig, outside: Outside, tasks: Tasks) -> Result<Self, PluginError> {
         let engine = Engine::start(config)?;
+        let lane = Lane::start().map_err(|error| PluginError::Engine(error.to_string()))?;
         let linker = code::linker(&engine.wasm).map_err(|error| PluginError::Engine(causes(&error)))?;
         let compiler = Compiler::open(config, engine.reservation, &engine.fingerprint)?;
         Ok(Self {
@@ -58,7 +59,7 @@ impl Machine {
             linker,
             compiler: Arc::new(compiler),
             codes: Mutex::default(),
-            lane: Arc::new(Lane::new()),
+            lane,
             places: Semaphore::new(config.concurrency),
             warm: Arc::new(Semaphore::new(config.warm)),
             tasks,
@@ -129,11 +130,11 @@ impl Machine {
 
     /// A store of one call, for looking at a component.
     pub(super) fn running(&self, call: Call) -> Running {
-        Running::new(&self.engine.wasm, call, Arc::clone(&self.lane))
+        Running::new(&self.engine.wasm, call)
     }
 
     /// One call of a hook. `call` is what it may do and what it leaves.
-    pub(super) async fn call(&self, link: &Link, mut context: CallContext, input: Input<'_>, mut call: Call) -> Done {
+    pub(super) async fn call(&self, link: &Link, mut context: CallContext, input: Input, mut call: Call) -> Done {
         let code = match link.code(self).await {
             Ok(code) => code,
             Err(fault) => return Done { answer: Err(fault), took: Duration::ZERO, memory_kib: 0, call },
@@ -146,26 +147,30 @@ impl Machine {
         call.deadline = started + link.wall();
         context.deadline_ms = link.place.limits.wall_ms;
         let warm = if link.reuse == Reuse::Warm { link.pool.take() } else { None };
-        let mut running = match warm {
+        let running = match warm {
             Some(mut running) => {
                 running.take_up(call);
                 running
             }
             None => self.running(call),
         };
-        let answer = running.ask(&code, &context, input).await;
-        let memory_kib = running.state().memory.kib();
+        let asked = running.ask(&self.lane, code, context, input).await;
         let ended = Instant::now();
+        let took = ended.saturating_duration_since(started);
+        let idle = || Call::idle(Arc::clone(&link.place), Arc::clone(&self.outside), ended);
+        let Some((mut running, answer)) = asked else {
+            return Done { answer: Err(Fault::panicked()), took, memory_kib: 0, call: idle() };
+        };
+        let memory_kib = running.state().memory.kib();
         let keep = link.reuse == Reuse::Warm && answer.is_ok();
         let call = if keep {
-            let idle = Call::idle(Arc::clone(&link.place), Arc::clone(&self.outside), ended);
-            let call = running.put_down(idle);
+            let call = running.put_down(idle());
             link.pool.keep(running, &self.warm, ended);
             call
         } else {
             running.end()
         };
-        Done { answer, took: ended.saturating_duration_since(started), memory_kib, call }
+        Done { answer, took, memory_kib, call }
     }
 }
 

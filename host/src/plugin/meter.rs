@@ -1,17 +1,19 @@
 //! What an instance uses: linear memory, and processor time.
 //!
-//! Processor time is looked at whenever a tick falls while a call runs. A call that has used a few milliseconds goes into the slow lane, where calls take turns tick by tick on half of the
-//! processors: the other half stays with the calls of a few microseconds, however many plugins run in circles.
+//! Processor time is looked at whenever a tick falls while a call runs. A call that has used a few milliseconds of it goes
+//! on in the slow lane ([`Lane`]), out of the way of the calls of a few microseconds.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
+use super::lane::Lane;
 use super::ticker::TICK;
 
 /// Processor time after which a call is slow.
@@ -85,41 +87,30 @@ pub(super) struct Meter {
     used: Duration,
     /// In milliseconds.
     budget: u32,
-    lane: Arc<Lane>,
-    seat: Seat,
+    pace: Pace,
 }
 
-/// Where slow calls take turns.
-pub(super) struct Lane(Arc<Semaphore>);
-
 /// What a call shares with the future that runs it.
-pub(super) type Seat = Arc<Mutex<Sitting>>;
+pub(super) type Pace = Arc<Mutex<Paced>>;
 
 /// A call while it runs.
 #[derive(Debug, Default)]
-pub(super) struct Sitting {
-    /// Its turn in the slow lane.
-    turn: Option<OwnedSemaphorePermit>,
+pub(super) struct Paced {
+    /// It belongs into the slow lane.
+    slow: bool,
     /// What its thread's clock said when it went on; `None` until it has waited for the first time.
     since: Option<Duration>,
 }
 
-impl Lane {
-    pub(super) fn new() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new((processors / 2).max(1))))
-    }
-}
-
 impl Meter {
-    pub(super) fn new(budget: u32, lane: Arc<Lane>) -> Self {
-        Self { used: Duration::ZERO, budget, lane, seat: Seat::default() }
+    pub(super) fn new(budget: u32) -> Self {
+        Self { used: Duration::ZERO, budget, pace: Pace::default() }
     }
 
     /// Starts counting for a call.
     pub(super) fn rearm(&mut self) {
         self.used = Duration::ZERO;
-        sitting(&self.seat).since = None;
+        *paced(&self.pace) = Paced::default();
     }
 
     /// The budget in milliseconds, when the call has used it up.
@@ -127,52 +118,51 @@ impl Meter {
         (self.used > Duration::from_millis(self.budget.into())).then_some(self.budget)
     }
 
-    /// Where its call sits while it runs.
-    pub(super) fn seat(&self) -> Seat {
-        Arc::clone(&self.seat)
+    /// What its call is to be run with.
+    pub(super) fn pace(&self) -> Pace {
+        Arc::clone(&self.pace)
     }
 
     /// A tick fell while the call ran.
     pub(super) fn tick(&mut self) -> UpdateDeadline {
-        let since = sitting(&self.seat).since;
+        let since = paced(&self.pace).since;
         self.used += since.map_or(TICK, |since| processor_time().saturating_sub(since));
         if self.exceeded().is_some() {
             return UpdateDeadline::Interrupt;
         }
-        if self.used < SLOW {
-            return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
+        if self.used >= SLOW {
+            paced(&self.pace).slow = true;
         }
-        let (lane, seat) = (Arc::clone(&self.lane.0), Arc::clone(&self.seat));
-        UpdateDeadline::YieldCustom(
-            1,
-            Box::pin(async move {
-                leave(&seat);
-                tokio::task::yield_now().await;
-                // The lane is never closed; without a turn the call would go on all the same.
-                let turn = lane.acquire_owned().await.ok();
-                sitting(&seat).turn = turn;
-            }),
-        )
+        UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
     }
 }
 
-/// The call, which keeps its turn only while it runs: whatever it waits for, WASI's clocks too, or once it has ended,
-/// another may go. Its
-/// processor time is read from its thread's clock, whichever thread it goes on: neither what it waits for nor what other
-/// programs take from the machine is its own. The first stretch, which is nearly always the only one, is not timed.
-pub(super) async fn seated<T>(seat: Seat, call: impl Future<Output = T>) -> T {
-    let mut call = pin!(call);
+/// Runs a call: here while it is quick, and from then on in the slow lane. `None` when it panicked there.
+///
+/// Its processor time is read from its thread's clock, whichever thread it goes on: neither what it waits for nor what
+/// other programs take from the machine is its own. The first stretch, which is nearly always the only one, is not timed.
+pub(super) async fn run<T: Send + 'static>(lane: &Lane, pace: Pace, call: BoxFuture<'static, T>) -> Option<T> {
+    let mut call = timed(Arc::clone(&pace), call);
+    let quick = poll_fn(|context| match call.poll_unpin(context) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if paced(&pace).slow => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    match quick.await {
+        Some(ended) => Some(ended),
+        None => lane.finish(call).await,
+    }
+}
+
+fn timed<T: 'static>(pace: Pace, mut call: BoxFuture<'static, T>) -> impl Future<Output = T> + Send + Unpin + 'static {
     let mut waited = false;
-    poll_fn(|context| {
+    poll_fn(move |context| {
         if waited {
-            sitting(&seat).since = Some(processor_time());
+            paced(&pace).since = Some(processor_time());
         }
-        let polled = call.as_mut().poll(context);
         waited = true;
-        leave(&seat);
-        polled
+        call.as_mut().poll(context)
     })
-    .await
 }
 
 /// Processor time of this thread.
@@ -181,12 +171,8 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-fn leave(seat: &Seat) {
-    sitting(seat).turn = None;
-}
-
-fn sitting(seat: &Seat) -> MutexGuard<'_, Sitting> {
-    seat.lock().unwrap_or_else(PoisonError::into_inner)
+fn paced(pace: &Pace) -> MutexGuard<'_, Paced> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -211,23 +197,28 @@ mod tests {
         }
     }
 
+    /// The meter of a call with 5 ms.
+    fn meter() -> Meter {
+        Meter::new(5)
+    }
+
     #[tokio::test]
     async fn a_call_ends_with_its_budget() {
-        let mut meter = Meter::new(5, Arc::new(Lane::new()));
-        let seat = meter.seat();
-        let call = async {
+        let mut meter = meter();
+        let pace = meter.pace();
+        let call = async move {
             let mut ticks = 0;
             loop {
                 ticks += 1;
                 match meter.tick() {
                     UpdateDeadline::YieldCustom(1, turn) => turn.await,
-                    UpdateDeadline::Interrupt => return ticks,
+                    UpdateDeadline::Interrupt => return (ticks, meter),
                     _ => panic!("a tick lets others go on, or ends the call"),
                 }
                 run_for(TICK * 3 / 2);
             }
         };
-        let ticks = seated(seat, call).await;
+        let (ticks, mut meter) = run(&Lane::start().unwrap(), pace, call.boxed()).await.unwrap();
         assert_eq!(ticks, 4, "one for the first stretch, then one and a half each");
         assert_eq!(meter.exceeded(), Some(5));
         meter.rearm();
@@ -237,58 +228,40 @@ mod tests {
 
     #[tokio::test]
     async fn only_its_own_processor_time_counts() {
-        let mut meter = Meter::new(5, Arc::new(Lane::new()));
-        let seat = meter.seat();
-        let call = async {
+        let mut meter = meter();
+        let pace = meter.pace();
+        let call = async move {
             for _ in 0..20 {
                 tokio::time::sleep(TICK).await;
                 // It is there, and does not get the processor.
                 std::thread::sleep(TICK * 2);
                 assert!(!matches!(meter.tick(), UpdateDeadline::Interrupt));
             }
+            meter.used
         };
-        seated(seat, call).await;
-        assert!(meter.used < TICK * 5, "{:?}", meter.used);
-    }
-
-    /// A call that has become slow and stays in its first turn until `end`.
-    async fn slow_call(lane: &Arc<Lane>, end: impl Future<Output = ()>) {
-        let mut meter = Meter::new(100, Arc::clone(lane));
-        meter.used = SLOW;
-        let UpdateDeadline::YieldCustom(_, turn) = meter.tick() else { panic!("slow calls yield") };
-        seated(meter.seat(), async {
-            turn.await;
-            assert_eq!(lane.0.available_permits(), 0);
-            end.await;
-        })
-        .await;
-    }
-
-    fn lane_of_one() -> Arc<Lane> {
-        Arc::new(Lane(Arc::new(Semaphore::new(1))))
+        let used = run(&Lane::start().unwrap(), pace, call.boxed()).await.unwrap();
+        assert!(used < TICK * 5, "{used:?}");
     }
 
     #[tokio::test]
-    async fn slow_calls_take_turns() {
-        let lane = lane_of_one();
-        let turn = Arc::clone(&lane.0).acquire_owned().await.unwrap();
-        let mut waits = pin!(slow_call(&lane, std::future::ready(())));
-        let soon = tokio::time::timeout(Duration::from_millis(20), &mut waits);
-        assert!(soon.await.is_err(), "the lane is taken");
-        drop(turn);
-        waits.await;
-    }
-
-    #[tokio::test]
-    async fn a_call_that_waits_or_has_ended_has_no_turn() {
-        let lane = lane_of_one();
-        let soon = tokio::time::timeout(Duration::from_millis(20), slow_call(&lane, std::future::pending()));
-        assert!(soon.await.is_err() && lane.0.available_permits() == 1);
-        let mut meter = Meter::new(100, Arc::clone(&lane));
-        meter.used = SLOW;
-        let UpdateDeadline::YieldCustom(_, turn) = meter.tick() else { panic!("slow calls yield") };
-        seated(meter.seat(), turn).await;
-        assert_eq!(lane.0.available_permits(), 1, "its instance is still there, and it keeps others waiting");
-        drop(meter);
+    async fn a_slow_call_goes_on_elsewhere_and_the_next_begins_here() {
+        let lane = Lane::start().unwrap();
+        let here = std::thread::current().id();
+        let mut meter = Meter::new(1_000);
+        for ticks in [1, 5, 1] {
+            meter.rearm();
+            let pace = meter.pace();
+            let call = async move {
+                for _ in 0..ticks {
+                    run_for(TICK);
+                    let UpdateDeadline::YieldCustom(_, turn) = meter.tick() else { panic!("it has time") };
+                    turn.await;
+                }
+                (std::thread::current().id(), meter)
+            };
+            let (thread, back) = run(&lane, pace, call.boxed()).await.unwrap();
+            assert_eq!(thread != here, ticks > 1, "{ticks} ticks");
+            meter = back;
+        }
     }
 }

@@ -175,10 +175,10 @@ impl Passage {
         let Event { id, session, what, .. } = event;
         let forward = |routing: &message::Routing| Filtered::Forward { route_to: routing.clone() };
         let Happening::Message(incoming) = what else { return forward(routing) };
-        let mut said: Option<Message> = None;
+        let mut said: Option<Arc<Message>> = None;
         for link in chain.iter().filter(|link| link.has(Hook::MessageFilter)) {
-            let message = said.get_or_insert_with(|| document::incoming(id, session, incoming, labels));
-            let (answer, open) = ledger.call(link, Input::Filter(message)).await;
+            let message = said.get_or_insert_with(|| Arc::new(document::incoming(id, session, incoming, labels)));
+            let (answer, open) = ledger.call(link, Input::Filter(Arc::clone(message))).await;
             let verdict = answer.and_then(|answer| match answer {
                 Answer::Verdict(verdict) => Ok(verdict),
                 Answer::Outcome(_) => Err(Fault::Unloadable("it answered for another hook".to_owned())),
@@ -219,15 +219,15 @@ impl Passage {
         let Self { chain, event, labels, document, ledger, .. } = self;
         let document = document.get_or_insert_with(|| event.document(labels));
         let mut suffix = String::new();
-        let mut delivery: Option<Delivery> = None;
+        let mut delivery: Option<Arc<Delivery>> = None;
         for link in chain.iter().filter(|link| link.has(Hook::WebhookTransform)) {
-            let delivery = delivery.get_or_insert_with(|| written(event, endpoint, document));
-            let (answer, open) = ledger.call(link, Input::Transform(delivery)).await;
+            let delivery = delivery.get_or_insert_with(|| Arc::new(written(event, endpoint, document)));
+            let (answer, open) = ledger.call(link, Input::Transform(Arc::clone(delivery))).await;
             let outcome = answer.and_then(|answer| match answer {
                 Answer::Outcome(outcome) => Ok(outcome),
                 Answer::Verdict(_) => Err(Fault::Unloadable("it answered for another hook".to_owned())),
             });
-            let judged = outcome.and_then(|outcome| weigh(outcome, delivery, &mut suffix));
+            let judged = outcome.and_then(|outcome| weigh(outcome, Arc::make_mut(delivery), &mut suffix));
             match ledger.close(open, link, Hook::WebhookTransform, Some(&endpoint.id), judged) {
                 Ok(None) => {}
                 Ok(Some(reason)) => return Shaped::Cancel(reason),
@@ -242,7 +242,7 @@ impl Passage {
             }
         }
         Shaped::Send(match delivery {
-            Some(delivery) => posted(delivery, suffix),
+            Some(delivery) => posted(Arc::unwrap_or_clone(delivery), suffix),
             None => Shape::json(document.clone()),
         })
     }

@@ -11,7 +11,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::capability::kv::Keyspace;
 use super::capability::log::Lines;
-use super::meter::{Lane, Memory, Meter};
+use super::meter::{Memory, Meter};
 use super::spoken::Spoken;
 use crate::egress::Egress;
 use crate::model::{BindingId, Bound, Chat, Clock, FailurePolicy, Grants, Limits, PluginEvent, PluginId, QueuedSend};
@@ -141,9 +141,9 @@ impl Call {
 }
 
 impl State {
-    pub(super) fn new(call: Call, lane: Arc<Lane>) -> Self {
+    pub(super) fn new(call: Call) -> Self {
         let limits = &call.place.limits;
-        Self { memory: Memory::new(limits.memory_mib), meter: Meter::new(limits.cpu_ms, lane), call, wasi: None }
+        Self { memory: Memory::new(limits.memory_mib), meter: Meter::new(limits.cpu_ms), call, wasi: None }
     }
 
     /// What the call wrote to standard output and error, when it wrote anything.

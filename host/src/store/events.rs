@@ -42,8 +42,8 @@ pub struct Events<'a>(pub(super) &'a Store, pub(super) Scope);
 
 impl Events<'_> {
     /// Station one: stores the whole batch in one transaction, which may be that of other calls too, and returns once it is
-    /// durable. Answers the events
-    /// that are new, in order; messages seen before (same session, chat, sender, id and kind) are left out.
+    /// durable. Answers the events that are new, in order; messages seen before (same session, chat, sender, id and kind)
+    /// are left out.
     ///
     /// A session that does not exist is an error (row not found), so that nothing is acknowledged for it.
     pub async fn receive(&self, session: &SessionId, batch: &[Incoming]) -> Result<Vec<Event>, StoreError> {

@@ -25,28 +25,16 @@ function loaded() {
   return program;
 }
 
-/** Runs one of the script's functions on what the gateway asks about. */
-function call(name, context, ask, read) {
-  const script = loaded();
-  if (!script[name]) return read(undefined);
+/** What one of the script's functions answers; `given` is what the gateway asks about, made friendly. */
+function answered(name, hook, context, given) {
   clock.begin(context);
   const { log, kv, http, outbox } = capabilities;
   const { attempt, dryRun, now } = context;
-  const api = { log, kv, http, outbox, config: script.config, attempt, dryRun, now };
-  const answer = script[name](ask(), api);
-  if (typeof answer?.then === 'function') {
+  const answer = hook(given, { log, kv, http, outbox, config: program.config, attempt, dryRun, now });
+  if (answer !== undefined && answer !== null && typeof answer.then === 'function') {
     throw new Refusal(`${name} returned a promise; write it without async, everything in api answers at once`);
   }
-  return read(answer);
-}
-
-/** Turns whatever is thrown into what the contract knows. */
-function guarded(toError, run) {
-  try {
-    return run();
-  } catch (thrown) {
-    throw toError(thrown);
-  }
+  return answer;
 }
 
 export const lifecycle = {
@@ -56,17 +44,35 @@ export const lifecycle = {
     description: 'Runs a JavaScript pasted into the gateway',
     wants: ['log', 'kv'],
   }),
-  init: () => guarded(configError, () => void loaded()),
+  init() {
+    try {
+      loaded();
+    } catch (thrown) {
+      throw configError(thrown);
+    }
+  },
 };
 
 export const messageFilter = {
-  onMessage: (context, asked) =>
-    guarded(hookError, () => call('onMessage', context, () => message.friendly(asked), message.verdict)),
+  onMessage(context, asked) {
+    try {
+      const { onMessage } = loaded();
+      const answer = onMessage && answered('onMessage', onMessage, context, message.friendly(asked));
+      return message.verdict(answer);
+    } catch (thrown) {
+      throw hookError(thrown);
+    }
+  },
 };
 
 export const webhookTransform = {
-  transform: (context, asked) =>
-    guarded(hookError, () =>
-      call('transform', context, () => delivery.friendly(asked), (answer) => delivery.outcome(answer, asked)),
-    ),
+  transform(context, asked) {
+    try {
+      const { transform } = loaded();
+      const answer = transform && answered('transform', transform, context, delivery.friendly(asked));
+      return delivery.outcome(answer, asked);
+    } catch (thrown) {
+      throw hookError(thrown);
+    }
+  },
 };

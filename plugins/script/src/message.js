@@ -54,12 +54,17 @@ function words(tag, content) {
 export function verdict(answer) {
   const given = members('onMessage', answer, ANSWERS);
   if (!given?.length) return { tag: 'pass' };
-  const decision = DECISIONS.find((name) => given.includes(name));
+  const decision = decisionOf(given);
   if (!decision && given.includes('detail')) throw new Refusal("onMessage returned 'detail', which belongs to 'drop'");
   if (!decision) return modified(answer);
   const stray = given.find((name) => name !== decision && !(decision === 'drop' && name === 'detail'));
   if (stray) throw new Refusal(`onMessage returned '${decision}' and '${stray}'; they exclude each other`);
   return decided(decision, answer);
+}
+
+function decisionOf(given) {
+  for (const name of DECISIONS) if (given.includes(name)) return name;
+  return undefined;
 }
 
 function decided(decision, answer) {

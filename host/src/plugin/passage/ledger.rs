@@ -101,7 +101,7 @@ impl Ledger {
     }
 
     /// Calls a hook. What it answers must be judged and closed.
-    pub(super) async fn call(&mut self, link: &Link, input: Input<'_>) -> (Result<Answer, Fault>, Open) {
+    pub(super) async fn call(&mut self, link: &Link, input: Input) -> (Result<Answer, Fault>, Open) {
         let now = self.machine.outside.clock.now();
         let deadline = Instant::now() + link.wall();
         let mut call = Call::idle(Arc::clone(&link.place), Arc::clone(&self.machine.outside), deadline);

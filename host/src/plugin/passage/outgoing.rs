@@ -27,13 +27,13 @@ pub(in crate::plugin) async fn outgoing(
 ) -> (OutgoingVerdict, Left) {
     let now = machine.outside.clock.now();
     let (mut outgoing, mut labels) = (written(from.as_ref().unwrap_or(to), to, text, now), Labels::new());
-    let mut said = document::outgoing(session, &outgoing, &labels);
+    let mut said = Arc::new(document::outgoing(session, &outgoing, &labels));
     if from.is_none() {
-        said.sender = String::new();
+        Arc::make_mut(&mut said).sender = String::new();
     }
     let mut ledger = Ledger::new(machine, None, 1, false, Some(to.clone()));
     for link in chain.iter().filter(|link| link.place.grants.outgoing && link.has(Hook::MessageFilter)) {
-        let (answer, open) = ledger.call(link, Input::Filter(&said)).await;
+        let (answer, open) = ledger.call(link, Input::Filter(Arc::clone(&said))).await;
         let verdict = answer.and_then(|answer| match answer {
             Answer::Verdict(verdict) => Ok(verdict),
             Answer::Outcome(_) => Err(Fault::Unloadable("it answered for another hook".to_owned())),
@@ -56,7 +56,7 @@ pub(in crate::plugin) async fn outgoing(
         if let Some((code, detail)) = dropped {
             return (OutgoingVerdict::Drop { code, detail }, ledger.finish(labels));
         }
-        document::refresh(&mut said, &outgoing, &labels);
+        document::refresh(Arc::make_mut(&mut said), &outgoing, &labels);
     }
     let Incoming { chat: to, text, .. } = outgoing;
     (OutgoingVerdict::Send { to, text: text.unwrap_or_default() }, ledger.finish(labels))
