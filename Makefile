@@ -9,7 +9,8 @@ SHELL := /bin/bash
 
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PRODUCT := $(CARGO_TARGET_DIR)/product/wagate
-BAILEYS := tests/baileys
+# What others wrote and ours is tried against: a client of WhatsApp, a library that checks signatures.
+PEERS := tests/baileys tests/signatures
 # One selection of packages and features for all commands, so that cargo builds the dependencies once.
 EVERYTHING := --workspace --features wagate/demo
 
@@ -36,12 +37,13 @@ WITH_ENGINES := $(CARGO_TARGET_DIR)/debug/with-engines
 KILL := $(CARGO_TARGET_DIR)/debug/bench-kill
 # Tests that touch no store, or choose their engines themselves: they need no second run on another engine.
 ONCE := baileys:: catalog::cli:: config:: disk:: egress:: examples:: guide:: house:: plugin::host:: plugin::hostile:: \
-	plugin::languages:: product:: server:: simulator:: store::file:: oracle_conforms::
+	plugin::languages:: product:: server:: simulator:: store::file:: oracle_conforms:: webhook::faults:: \
+	webhook::signatures::
 
 # What failed is said in a few lines at the end, and backtraces would bury it. The tests run two programs: the product,
 # without the demo's trust in a simulated network, and the demo build.
 test: export RUST_BACKTRACE := 0
-test: tools check guests $(BAILEYS)/node_modules ## Check, then every test, those of the store on each engine
+test: tools check guests $(PEERS:%=%/node_modules) ## Check, then every test, those of the store on each engine
 	cargo build --locked -p wagate
 	install -D $(CARGO_TARGET_DIR)/debug/wagate $(PRODUCT)
 	cargo build --locked $(EVERYTHING) --bins
@@ -50,11 +52,11 @@ test: tools check guests $(BAILEYS)/node_modules ## Check, then every test, thos
 	$(KILL)
 	tests/engines/each.sh $(SERVERS) -- bash -ec '$(KILL) --engine $$WAGATE_TEST_ENGINE; $(KILL) --engine $$WAGATE_TEST_ENGINE --server'
 
-$(BAILEYS)/node_modules: $(BAILEYS)/package-lock.json
-	npm ci --prefix $(BAILEYS) --ignore-scripts --no-audit --no-fund
+$(PEERS:%=%/node_modules): %/node_modules: %/package-lock.json
+	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	touch $@
 
-bench: tools ## One measurement: BENCH=kill, sessions, inbound, neighbour, webhook, store or plugin (ARGS='--engine postgres' for kill and store)
+bench: tools ## One measurement: BENCH=kill, sessions, inbound, neighbour, delivery, endpoints, webhook, store or plugin (ARGS='--engine postgres' for kill and store)
 	@test -n '$(BENCH)' || { echo 'say which: make bench BENCH=name, one of: kill plugin' $(basename $(notdir $(wildcard tests/bench/*.rs))) >&2; exit 2; }
 ifeq ($(BENCH),plugin)
 	tests/bench/plugin/run.sh $(CARGO_TARGET_DIR)/bench-plugin

@@ -4,9 +4,11 @@
 //! to do, and ends with a code other than 0.
 
 mod backup;
+mod deliveries;
 #[cfg(feature = "demo")]
 mod demo;
 mod door;
+mod endpoint;
 mod export;
 mod flags;
 mod gateway;
@@ -19,6 +21,7 @@ mod say;
 mod serve;
 mod session;
 mod settings;
+mod trace;
 mod user;
 mod vault;
 
@@ -59,6 +62,12 @@ enum Command {
     User(door::Request<user::Command>),
     /// List sessions, link one to a phone.
     Session(door::Request<session::Command>),
+    /// List webhook endpoints and how they fare, add, test, rotate, enable, disable and remove them.
+    Endpoint(door::Request<endpoint::Command>),
+    /// List what was posted and what came of it, post it again, give it up.
+    Deliveries(door::Request<deliveries::Command>),
+    /// Follow one message: stored, each plugin's verdict, each webhook and its attempts.
+    Trace(trace::Arguments),
     /// Look at plugins, try them, install and run them.
     Plugin(door::Request<plugin::Command>),
     /// Look after the master keys that secrets in the database are sealed with.
@@ -87,6 +96,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Config(command) => settings::run(&command, &Values::resolve(&sources)?),
         Command::User(arguments) => user::run(arguments, &Config::load(&sources)?).await,
         Command::Session(arguments) => session::run(arguments, &Config::load(&sources)?).await,
+        Command::Endpoint(arguments) => endpoint::run(arguments, &Config::load(&sources)?).await,
+        Command::Deliveries(arguments) => deliveries::run(arguments, &Config::load(&sources)?).await,
+        Command::Trace(arguments) => trace::run(arguments, &Config::load(&sources)?).await,
         Command::Plugin(arguments) => plugin::run(arguments, &Config::load(&sources)?).await,
         Command::Vault(arguments) => vault::run(arguments, &Config::load(&sources)?).await,
         Command::PluginCompiler(arguments) => plugin_compiler::run(&arguments),

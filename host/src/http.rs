@@ -34,6 +34,7 @@ use crate::outbound::Outbound;
 use crate::plugin::catalog::Catalog;
 use crate::session::Sessions;
 use crate::store::Store;
+use crate::webhook::Webhooks;
 
 pub use docs::openapi;
 pub use serve::Server;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub auth: Auth,
     /// The outgoing client, which judges webhook addresses.
     pub egress: Egress,
+    /// The deliverer.
+    pub webhooks: Webhooks,
     /// The folder that copies of the database go into.
     pub backups: PathBuf,
     /// The time.

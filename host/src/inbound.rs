@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use self::lanes::Lanes;
 use self::route::Router;
 use crate::app::tasks::Tasks;
-use crate::model::{Clock, Event, Incoming, Scope, SessionId};
+use crate::model::{Clock, EndpointId, Event, Incoming, Scope, SessionId};
 use crate::plugin::Plugins;
 use crate::store::events::Past;
 use crate::store::{Store, StoreError};
@@ -30,13 +30,14 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// Starts routing. `routed` is called after each routed event that left something to deliver or send.
+    /// Starts routing. `routed` is called after each routed event that left something to do: with the endpoints that got a
+    /// delivery, and whether plugins want something sent.
     pub fn start(
         store: Store,
         plugins: Plugins,
         clock: Clock,
         tasks: &Tasks,
-        routed: impl Fn() + Send + Sync + 'static,
+        routed: impl Fn(&[EndpointId], bool) + Send + Sync + 'static,
     ) -> Self {
         let held = Arc::new(Notify::new());
         let router = Router {

@@ -8,6 +8,7 @@
 mod account;
 mod chat;
 mod delivery;
+mod endpoint;
 mod event;
 mod id;
 mod message;
@@ -17,9 +18,15 @@ mod time;
 
 pub use account::{Role, Scope, User, UserId};
 pub use chat::{Chat, ChatError, Phone, PhoneError};
-pub use delivery::{Attempt, AttemptOutcome, Delivery, DeliveryState, Endpoint, WebhookUrl, WebhookUrlError};
-pub use event::{Event, Happening, MESSAGE_RECEIVED};
-pub use id::{BindingId, DeliveryId, EndpointId, EventId, IdError, MessageId, PluginId, RequestId, SessionId};
+pub use delivery::{Attempt, AttemptOutcome, DeadWhy, Delivery, DeliveryState, ErrorClass, Phases};
+pub use endpoint::{
+    DeliveryOrder, Disabled, DisabledWhy, Endpoint, EndpointLimits, EventFilter, EventFilterError, Headers, SigningKey,
+    SigningKeys, WebhookUrl, WebhookUrlError,
+};
+pub use event::{ENDPOINT_DISABLED, EndpointDisabled, Event, Happening, MESSAGE_RECEIVED, WEBHOOK_TEST};
+pub use id::{
+    BindingId, DeliveryId, EndpointId, EventId, IdError, MessageId, PluginId, ReplayId, RequestId, SessionId,
+};
 pub use message::{
     GroupSummary, Incoming, MessageKind, MessageState, NumberCheck, Outgoing, Receipt, ReceiptKind, Sent,
 };

@@ -13,16 +13,19 @@
 //! Invariant: nothing is answered as written before the disk has it.
 
 pub mod backup;
+mod bulk;
 mod column;
 pub mod deliveries;
 mod dialect;
 pub mod endpoints;
 pub mod events;
+mod gather;
 pub mod keys;
 mod leader;
 pub mod plugin_sends;
 pub mod plugins;
 mod pool;
+pub mod replays;
 pub mod retention;
 pub mod sends;
 pub mod sessions;
@@ -39,7 +42,9 @@ use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use self::events::intake::Intake;
+use self::deliveries::Settling;
+use self::events::intake::Reception;
+use self::gather::Gathering;
 use self::leader::Leader;
 use self::pool::{Pool, Tx};
 use self::writer::Writer;
@@ -57,7 +62,8 @@ pub struct Store(Arc<Parts>);
 struct Parts {
     readers: Pool,
     writer: Writer,
-    intake: Arc<Intake>,
+    receiving: Arc<Gathering<Reception>>,
+    settling: Arc<Gathering<Settling>>,
     leader: Leader,
     /// Set once it leads.
     led_since: OnceLock<Millis>,
@@ -210,9 +216,19 @@ impl Store {
         let leader = Leader::new(&opened.source);
         let writer = Writer::start(opened.source, opened.tx, leader.fence(), tasks)?;
         let (readers, rotation, copying) = (opened.readers, Mutex::default(), Mutex::default());
-        let (intake, led_since) = (Arc::default(), OnceLock::new());
-        let store =
-            Self(Arc::new(Parts { readers, writer, intake, leader, led_since, vault, rotation, copying, clock }));
+        let (receiving, settling, led_since) = (Arc::default(), Arc::default(), OnceLock::new());
+        let store = Self(Arc::new(Parts {
+            readers,
+            writer,
+            receiving,
+            settling,
+            leader,
+            led_since,
+            vault,
+            rotation,
+            copying,
+            clock,
+        }));
         if let Err(error) = vault::checks::admit(&store).await {
             store.close().await;
             return Err(error);
@@ -282,8 +298,18 @@ impl Store {
     }
 
     /// Where received messages wait for the writer.
-    fn intake(&self) -> &Arc<Intake> {
-        &self.0.intake
+    fn receiving(&self) -> &Arc<Gathering<Reception>> {
+        &self.0.receiving
+    }
+
+    /// Where attempts that have ended wait for the writer.
+    fn settling(&self) -> &Arc<Gathering<Settling>> {
+        &self.0.settling
+    }
+
+    /// The epoch this store leads under; above all others while it does not take part in the election.
+    fn epoch(&self) -> i64 {
+        self.0.leader.epoch()
     }
 
     /// The connections to read with.
@@ -322,6 +348,11 @@ impl Store {
     /// Webhook deliveries.
     pub fn deliveries(&self, scope: Scope) -> deliveries::Deliveries<'_> {
         deliveries::Deliveries(self, scope)
+    }
+
+    /// Replays of deliveries.
+    pub fn replays(&self, scope: Scope) -> replays::Replays<'_> {
+        replays::Replays(self, scope)
     }
 
     /// Sends and their idempotency keys.

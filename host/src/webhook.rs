@@ -1,237 +1,221 @@
-//! Deliveries on their way: claim what is due, attempt it, settle it.
+//! Deliveries on their way: read what is due, attempt it, settle it.
 //!
-//! One task claims; each attempt is a task of its own. The rows are the queue: nothing waits in memory only, so a
-//! killed process loses no delivery and its successor starts where it stood.
+//! The rows are the queue: nothing waits in memory only, so a killed process loses no delivery and its successor starts
+//! where it stood. What is under way only this process knows, because it leads on its database.
 //!
+//! Each endpoint for which something waits has a lane, a task that reads what is due there and sets attempts going, as
+//! many as the endpoint's limits, its receiver's health and the shared slots let it.
+//!
+//! - [`lane`] is the task, [`breaker`] and [`pace`] its pure decisions, [`slots`] what all lanes share
 //! - [`attempt`] is one attempt in four types, [`sign`] and [`retry`] its pure decisions
-//!
-//! Endpoints share the slots: first come, first served. What will keep them apart, a limit and a breaker for each,
-//! belongs into the claim, so that a row that may not go out is not claimed.
+//! - [`replay`] makes deliveries wait again, many of them, slowly
 //!
 //! Delivery is at least once: a receiver may see a `webhook-id` again, always with the same body.
 //!
-//! Invariant: no transaction is open while a receiver is spoken to, and only the newest claim settles a delivery.
+//! Invariant: no transaction is open and no connection of the database is held while a receiver is spoken to.
 
 mod attempt;
+mod breaker;
+mod lane;
+mod pace;
+mod replay;
 mod retry;
 mod sign;
+mod slots;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
+use self::lane::Lane;
+use self::slots::Slots;
 use crate::app::tasks::Tasks;
 use crate::config::WebhookConfig;
 use crate::egress::Egress;
-use crate::model::{Clock, Delivery, Scope};
-use crate::store::deliveries::{Deliveries, Settlement};
+use crate::model::{Clock, EndpointId, Event, Millis, Scope};
+use crate::store::deliveries::Deliveries;
 use crate::store::{Store, StoreError};
-pub use attempt::below;
-use attempt::{Due, Settled};
 
-/// The longest the deliverer goes without looking for due rows.
-const POLL: Duration = Duration::from_secs(1);
-/// The shortest pause between two looks that found nothing to do.
-const BREATH: Duration = Duration::from_millis(20);
-/// How long freed slots gather before the next claim, while more is due than there are slots.
-const GATHER: Duration = Duration::from_millis(2);
-/// What a claim outlasts its attempt by: time to write down how it ended.
-const MARGIN: Duration = Duration::from_secs(10);
-/// How long attempts under way may go on after the gateway began to stop.
-const GRACE: Duration = Duration::from_secs(5);
+pub use attempt::below;
+pub use sign::public_key;
+
+/// How often all endpoints are looked at for something that is due and that nobody told of.
+const SWEEP: Duration = Duration::from_secs(30);
 /// Pauses after the store failed: the first, doubled each time, up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
-/// Tries to write an attempt down; with the pauses between them they end within [`MARGIN`].
-const RECORD_TRIES: u32 = 7;
 
 /// The deliverer. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Webhooks {
-    wake: Arc<Notify>,
+pub struct Webhooks(Arc<Deliverer>);
+
+/// How an endpoint fares at this moment, as far as the deliverer knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Attempts in a row that say that the receiver is ill.
+    pub failures: u32,
+    /// Nothing is attempted until then.
+    pub paused_until: Option<Millis>,
 }
 
-impl Webhooks {
-    /// Starts delivering what is due, now and as it becomes due, until `tasks` stops.
-    pub fn start(store: Store, egress: Egress, clock: Clock, config: WebhookConfig, tasks: &Tasks) -> Self {
-        let wake = Arc::new(Notify::new());
-        let slots = config.concurrency.max(1);
-        let deliverer = Deliverer {
-            store,
-            egress,
-            clock,
-            config: WebhookConfig { concurrency: slots, ..config },
-            slots: Arc::new(Semaphore::new(slots)),
-            wake: Arc::clone(&wake),
-            tasks: tasks.clone(),
-        };
-        tasks.spawn("webhooks", Arc::new(deliverer).run());
-        Self { wake }
-    }
-
-    /// New deliveries were committed: look at once instead of at the next tick.
-    pub fn wake(&self) {
-        self.wake.notify_one();
-    }
-}
-
-/// What the claiming task and every attempt share.
+/// What every lane and every attempt share.
 #[derive(Debug)]
 struct Deliverer {
     store: Store,
     egress: Egress,
     clock: Clock,
     config: WebhookConfig,
-    /// One permit an attempt under way. Only the claiming task takes them.
-    slots: Arc<Semaphore>,
-    wake: Arc<Notify>,
     tasks: Tasks,
+    slots: Slots,
+    lanes: Mutex<HashMap<EndpointId, Arc<Handle>>>,
+    replays: Notify,
+    /// Where events go that say that an endpoint was disabled.
+    news: mpsc::UnboundedSender<Event>,
 }
 
-/// What a look at the store found.
-#[derive(Debug)]
-enum Found {
-    /// As many due rows as there were slots, so there may be more.
-    Plenty,
-    /// Everything that was due.
-    All,
+/// A lane, for whoever has something to tell it.
+#[derive(Debug, Default)]
+struct Handle {
+    told: Notify,
+    /// Deliveries were added, or changed.
+    woken: AtomicBool,
+    /// The endpoint was changed.
+    changed: AtomicBool,
+    pulse: Mutex<Pulse>,
+}
+
+impl Webhooks {
+    /// Starts delivering what is due, now and as it becomes due, until `tasks` stops. Events that say that an endpoint
+    /// was disabled are stored, and come out at the other end to be routed.
+    pub fn start(
+        store: Store,
+        egress: Egress,
+        clock: Clock,
+        config: WebhookConfig,
+        tasks: &Tasks,
+    ) -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (news, raised) = mpsc::unbounded_channel();
+        let deliverer = Arc::new(Deliverer {
+            store,
+            egress,
+            clock,
+            slots: Slots::new(config.concurrency.max(1)),
+            config,
+            tasks: tasks.clone(),
+            lanes: Mutex::default(),
+            replays: Notify::new(),
+            news,
+        });
+        tasks.spawn("webhooks", Arc::clone(&deliverer).sweep());
+        tasks.spawn("webhook replays", replay::drive(Arc::clone(&deliverer)));
+        (Self(deliverer), raised)
+    }
+
+    /// Deliveries to these endpoints were committed, or changed: look at once.
+    pub fn wake(&self, endpoints: &[EndpointId]) {
+        for endpoint in endpoints {
+            self.0.wake(endpoint);
+        }
+    }
+
+    /// The endpoint was changed, put into or out of use, given another key, or removed: what is attempted from now on
+    /// follows.
+    pub fn changed(&self, endpoint: &EndpointId) {
+        self.0.tell(endpoint, |handle| handle.changed.store(true, Ordering::Release));
+    }
+
+    /// How an endpoint fares.
+    pub fn pulse(&self, endpoint: &EndpointId) -> Pulse {
+        let handle = self.0.lanes().get(endpoint).map(Arc::clone);
+        handle.map(|handle| *lock(&handle.pulse)).unwrap_or_default()
+    }
+
+    /// A replay was started or cancelled.
+    pub fn replays_changed(&self) {
+        self.0.replays.notify_one();
+    }
 }
 
 impl Deliverer {
-    async fn run(self: Arc<Self>) {
+    /// Opens a lane for every endpoint with something due, now and again.
+    async fn sweep(self: Arc<Self>) {
         let mut backoff = FIRST_BACKOFF;
-        let mut released = false;
         while !self.tasks.is_stopping() {
-            match self.look(&mut released).await {
-                Ok(Found::Plenty) => self.slots_freed().await,
-                Ok(Found::All) => self.something_due().await,
+            let pause = match self.deliveries().waiting_endpoints().await {
+                Ok(waiting) => {
+                    // A lane that has nothing due yet waits for it.
+                    for (endpoint, _due) in &waiting {
+                        self.open(endpoint);
+                    }
+                    backoff = FIRST_BACKOFF;
+                    SWEEP
+                }
                 Err(StoreError::Closed) => return,
                 Err(error) => {
-                    tracing::warn!(%error, retry_in = ?backoff, "webhooks cannot be claimed");
-                    self.pause(backoff).await;
+                    tracing::warn!(%error, retry_in = ?backoff, "webhooks that wait cannot be looked for");
                     backoff = (backoff * 2).min(LONGEST_BACKOFF);
-                    continue;
+                    backoff
                 }
-            }
-            backoff = FIRST_BACKOFF;
-        }
-    }
-
-    /// Claims what is due, as much as there are slots for, and sets it going.
-    async fn look(self: &Arc<Self>, released: &mut bool) -> Result<Found, StoreError> {
-        if !*released {
-            // This process has claimed nothing yet, and it leads: whatever is claimed died with the one before.
-            let count = self.deliveries().release_leases().await?;
-            tracing::debug!(count, "claims of an earlier run released");
-            *released = true;
-        }
-        let free = u32::try_from(self.slots.available_permits()).unwrap_or(u32::MAX);
-        let Ok(mut slots) = Arc::clone(&self.slots).try_acquire_many_owned(free) else { return Ok(Found::Plenty) };
-        let claimed = match free {
-            0 => Vec::new(),
-            _ => self.deliveries().claim(free, self.config.timeout + MARGIN).await?,
-        };
-        let found = if claimed.len() < slots.num_permits() { Found::All } else { Found::Plenty };
-        for delivery in claimed {
-            let work = Arc::clone(self).attempt(delivery, slots.split(1));
-            self.tasks.spawn("webhook attempt", work);
-        }
-        Ok(found)
-    }
-
-    /// One attempt, from claim to record.
-    async fn attempt(self: Arc<Self>, delivery: Delivery, _slot: Option<OwnedSemaphorePermit>) {
-        let answered = match Due(delivery).sign(self.clock.now(), self.config.timeout) {
-            Ok(signed) => tokio::select! {
-                answered = signed.post(&self.egress) => answered,
-                // Unsettled: the next run releases the claim and tries again.
-                () = self.grace_over() => return,
-            },
-            Err(answered) => *answered,
-        };
-        self.record(&answered.judge(self.clock.now(), rand::random())).await;
-    }
-
-    /// Writes down how an attempt ended. What cannot be written is attempted again once the claim has run out.
-    async fn record(&self, settled: &Settled) {
-        let mut backoff = FIRST_BACKOFF;
-        for _ in 0..RECORD_TRIES {
-            match settled.record(&self.store).await {
-                Ok(recorded) => return log(settled, recorded),
-                Err(StoreError::Closed) => break,
-                Err(error) => {
-                    tracing::warn!(delivery = %settled.claim.delivery, %error, "a webhook attempt cannot be recorded");
-                    sleep(backoff).await;
-                    backoff *= 2;
-                }
-            }
-        }
-        tracing::error!(delivery = %settled.claim.delivery, "a webhook attempt went unrecorded and will be repeated");
-    }
-
-    /// Waits until something may be due: new deliveries, or one whose time has come.
-    async fn something_due(&self) {
-        loop {
-            let wait = match self.deliveries().next_due().await {
-                Ok(Some(due)) => due.since(self.clock.now()).clamp(BREATH, POLL),
-                Ok(None) => POLL,
-                // The claim that follows meets the same failure and reports it.
-                Err(_) => return,
             };
             tokio::select! {
-                () = self.wake.notified() => return,
+                () = sleep(pause) => {}
                 () = self.tasks.stopping() => return,
-                () = sleep(wait) => if wait < POLL { return },
             }
         }
     }
 
-    /// Waits until an attempt has ended. A claim is a transaction, so in a burst a few slots share one.
-    async fn slots_freed(&self) {
-        tokio::select! {
-            _ = self.slots.acquire() => {}
-            () = self.tasks.stopping() => return,
-        }
-        if self.slots.available_permits() < self.config.concurrency.div_ceil(4) {
-            sleep(GATHER).await;
+    fn wake(self: &Arc<Self>, endpoint: &EndpointId) {
+        self.tell(endpoint, |handle| handle.woken.store(true, Ordering::Release));
+    }
+
+    /// Opens the endpoint's lane unless it is open.
+    fn open(self: &Arc<Self>, endpoint: &EndpointId) {
+        if !self.lanes().contains_key(endpoint) {
+            self.wake(endpoint);
         }
     }
 
-    async fn pause(&self, span: Duration) {
-        tokio::select! {
-            () = sleep(span) => {}
-            () = self.tasks.stopping() => {}
+    /// Tells the endpoint's lane something, opening it if it is not open.
+    fn tell(self: &Arc<Self>, endpoint: &EndpointId, what: impl FnOnce(&Handle)) {
+        let mut lanes = self.lanes();
+        if let Some(handle) = lanes.get(endpoint) {
+            what(handle);
+            handle.told.notify_one();
+            return;
         }
+        let handle = Arc::new(Handle::default());
+        what(&handle);
+        lanes.insert(endpoint.clone(), Arc::clone(&handle));
+        drop(lanes);
+        let lane = Lane::new(Arc::clone(self), endpoint.clone(), handle);
+        self.tasks.spawn("webhook lane", lane.run());
     }
 
-    async fn grace_over(&self) {
-        self.tasks.stopping().await;
-        sleep(GRACE).await;
+    /// Closes a lane, unless it was told something that it has not heard yet.
+    fn close(&self, endpoint: &EndpointId, handle: &Handle) -> bool {
+        let mut lanes = self.lanes();
+        if handle.woken.load(Ordering::Acquire) || handle.changed.load(Ordering::Acquire) {
+            return false;
+        }
+        lanes.remove(endpoint);
+        true
     }
 
     fn deliveries(&self) -> Deliveries<'_> {
         self.store.deliveries(Scope::gateway())
     }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<EndpointId, Arc<Handle>>> {
+        lock(&self.lanes)
+    }
 }
 
-fn log(settled: &Settled, recorded: bool) {
-    let Settled { claim, attempt, then } = settled;
-    let number = claim.earlier + 1;
-    let (delivery, endpoint, session) = (&claim.delivery, &claim.endpoint, &claim.session);
-    let (outcome, took_ms) = (&attempt.outcome, attempt.took_ms);
-    if !recorded {
-        tracing::info!(%delivery, number, "another claim has overtaken this webhook attempt");
-        return;
-    }
-    match then {
-        Settlement::Delivered => tracing::debug!(%delivery, %session, number, took_ms, "webhook delivered"),
-        Settlement::Retry(at) => {
-            tracing::info!(%delivery, %endpoint, %session, number, took_ms, ?outcome, due_at = %at, "webhook will be retried");
-        }
-        Settlement::Dead => {
-            tracing::warn!(%delivery, %endpoint, %session, number, took_ms, ?outcome, "webhook given up");
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,18 +1,18 @@
 //! What the store carries: messages received by 1, 20 and 200 sessions at once, each waiting for its commit; the way of a
-//! delivery through route, claim and settle; and what WhatsApp's keys cost, on SQLite. Then each engine by one measure,
+//! delivery through route and settle; and what WhatsApp's keys cost, on SQLite. Then each engine by one measure,
 //! which is in `store/engines.rs`; `--engine NAME` does that for one engine alone. Every commit is on disk before it is
 //! answered, so the disk below the temporary folder is part of every figure.
 
 #[path = "store/engines.rs"]
 mod engines;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use wagate::model::{Attempt, AttemptOutcome, Clock, Event, Scope, SessionId, Shape};
-use wagate::store::deliveries::Settlement;
+use wagate::model::{Attempt, AttemptOutcome, Clock, Event, Phases, Scope, SessionId, Shape};
+use wagate::store::deliveries::{Settled, Settlement};
 use wagate::store::events::{NewDelivery, Routing};
 use wagate::whatsapp::keys::KeyStore;
 use wagate_tests::engine::Engine;
@@ -84,7 +84,7 @@ async fn session(post: &Post, n: usize) -> Result<SessionId> {
     Ok(id)
 }
 
-/// Receive in batches, route, claim and settle.
+/// Receive in batches, route, read what is due and settle it.
 async fn deliver() -> Result<()> {
     let mut post = Post::to(NOWHERE, Clock::System).await?;
     let batch = post.messages(DELIVERIES)?;
@@ -97,7 +97,7 @@ async fn deliver() -> Result<()> {
     }
     figure("store.receive_batched_per_s", per_s(stored.len(), begun.elapsed()), "messages/s");
 
-    let delivery = NewDelivery { endpoint: post.endpoint().await?, shape: Shape::json("x".repeat(300)) };
+    let delivery = NewDelivery { endpoint: post.endpoint().await?, chat: None, shape: Shape::json("x".repeat(300)) };
     let plan = Routing { deliveries: vec![delivery], ..Routing::default() };
     let begun = Instant::now();
     for part in stored.chunks(CALLERS) {
@@ -112,18 +112,28 @@ async fn deliver() -> Result<()> {
     Ok(())
 }
 
-/// Claims and settles everything, 64 at a time; how many.
+/// Settles everything, 64 at a time; how many.
 async fn settle(post: &Post) -> Result<usize> {
     let deliveries = post.store.deliveries(Scope::gateway());
-    let outcome = AttemptOutcome::Accepted { status: 200 };
-    let attempt = Attempt { started_at: post.clock.now(), took_ms: 5, outcome };
+    let endpoint = post.endpoint().await?;
+    let attempt = Attempt {
+        started_at: post.clock.now(),
+        took_ms: 5,
+        phases: Phases::default(),
+        address: None,
+        outcome: AttemptOutcome::Accepted { status: 200 },
+        answer: Bytes::new(),
+    };
     let mut settled = 0;
     loop {
-        let claimed = deliveries.claim(64, Duration::from_secs(30)).await?;
-        if claimed.is_empty() {
+        let due = deliveries.due(&endpoint, 64).await?;
+        if due.is_empty() {
             return Ok(settled);
         }
-        let settling = claimed.iter().map(|one| deliveries.settle(&one.id, one.epoch, &attempt, Settlement::Delivered));
+        let settling = due.into_iter().map(|one| {
+            let (attempt, then) = (attempt.clone(), Settlement::Delivered);
+            deliveries.settle(Settled { delivery: one.id, attempts: one.attempts, attempt, then })
+        });
         settled += try_join_all(settling).await?.into_iter().filter(|done| *done).count();
     }
 }

@@ -1,6 +1,7 @@
 //! How fast webhooks go out to one receiver: a burst of `BURST` (5,000) that waited, and the way of a single one from its
 //! commit to the receiver. No WhatsApp; store, deliverer and receiver share this process.
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -24,7 +25,7 @@ async fn main() -> Result<()> {
         post.receive(BATCH.min(burst - done)).await?;
     }
     let begun = Instant::now();
-    let running = post.deliver_under(&WebhookConfig { timeout: TIMEOUT, concurrency: 64, allow: Vec::new() }, true)?;
+    let running = post.deliver_under(&WebhookConfig { timeout: TIMEOUT, concurrency: 256, allow: Vec::new() }, true)?;
     receiver.wait_for(burst as usize, Duration::from_mins(2)).await?;
     figure("webhook.burst", burst, "count");
     figure("webhook.burst_per_s", per_s(burst as usize, begun.elapsed()), "webhooks/s");
@@ -38,12 +39,13 @@ async fn main() -> Result<()> {
 
 /// One delivery at a time; how long each took from its commit to the end of its request.
 async fn singles(post: &mut Post, running: &Running, receiver: &Receiver) -> Result<Vec<Duration>> {
+    let endpoint = post.endpoint().await?;
     let mut waits = Vec::with_capacity(SINGLES);
     for _ in 0..SINGLES {
         let before = receiver.count();
         post.receive(1).await?;
         let committed = Instant::now();
-        running.webhooks.wake();
+        running.webhooks.wake(slice::from_ref(&endpoint));
         let requests = receiver.wait_for(before + 1, PATIENCE).await?;
         waits.push(requests.get(before).context("no request")?.at.saturating_duration_since(committed));
         sleep(Duration::from_millis(20)).await;

@@ -29,6 +29,7 @@ use wagate::plugin::Plugins;
 use wagate::plugin::catalog::Catalog;
 use wagate::session::Sessions;
 use wagate::store::{Store, Vault};
+use wagate::webhook::Webhooks;
 use wagate::whatsapp::Whatsapp;
 use wagate_tests::database::Database;
 use wagate_tests::process::demo_binary;
@@ -118,6 +119,8 @@ impl Site {
         let open = if demo { Auth::open_demo } else { Auth::open };
         let auth = open(&auth, dir.path(), store.clone(), clock.clone())?;
         let first_password = auth.first_start().await?;
+        let webhook = WebhookConfig { timeout: Duration::from_secs(1), concurrency: 4, allow: Vec::new() };
+        let (webhooks, _disabled) = Webhooks::start(store.clone(), egress.clone(), clock.clone(), webhook, &tasks);
         let parts = Parts {
             store: store.clone(),
             sessions: sessions.clone(),
@@ -125,6 +128,7 @@ impl Site {
             catalog,
             auth,
             egress,
+            webhooks,
             backups: dir.path().join("backups"),
             clock: clock.clone(),
             config: http,

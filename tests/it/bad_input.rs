@@ -6,6 +6,7 @@ use anyhow::Result;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use wagate::model::Scope;
+use wagate::store::deliveries::{DeliveryFilter, Page};
 use wagate_simulator::{Network, NetworkConfig};
 use wagate_tests::api::{Answer, Api, http_client};
 use wagate_tests::gateway::Gateway;
@@ -174,8 +175,9 @@ async fn a_private_webhook_address_is_refused_again_when_it_is_dialled() -> Resu
     scene.gateway.wait_connected(&scene.id).await?;
     scene.friend.send_text(scene.account.number(), "for nobody").await?;
     let (deliveries, session) = (scene.gateway.app().store().deliveries(Scope::gateway()), scene.id.parse()?);
+    let filter = DeliveryFilter { session: Some(session), ..DeliveryFilter::default() };
     loop {
-        let rows = deliveries.list(&session, 10).await?;
+        let rows = deliveries.list(&filter, Page { before: None, limit: 10 }).await?;
         if rows.first().is_some_and(|row| row.attempts > 0) {
             let attempts = format!("{:?}", deliveries.attempts(&rows[0].id).await?);
             assert!(attempts.contains("127.0.0.1") && attempts.contains("WEBHOOK_ALLOW"), "{attempts}");

@@ -20,9 +20,9 @@ async fn rows_of(raw: &Raw, session: &str) -> Result<Vec<(String, i64)>> {
             "sessions" => format!("id = '{session}'"),
             "attempts" => "1 = 1".to_owned(),
             _ if columns.iter().any(|column| column == "session_id") => format!("session_id = '{session}'"),
-            // A plugin is its owner's, with what it keeps and what it said.
+            // A plugin is its owner's, with what it keeps and what it said; so is a replay.
             "leadership" | "settings" | "users" | "components" | "plugins" | "plugin_versions" | "plugin_gifts"
-            | "plugin_values" | "plugin_logs" => continue,
+            | "plugin_values" | "plugin_logs" | "replays" => continue,
             other => panic!("does {other} hold rows of a session? say so here"),
         };
         let rows = raw.count(&table, &condition).await?;

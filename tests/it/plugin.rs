@@ -130,7 +130,7 @@ impl Stage {
     }
 
     async fn endpoint(&self) -> Result<Endpoint> {
-        let endpoints = self.store.endpoints(Scope::gateway()).list(&self.session.id).await?;
+        let endpoints = self.store.endpoints(Scope::gateway()).list(Some(&self.session.id)).await?;
         endpoints.into_iter().next().context("the session has no endpoint")
     }
 

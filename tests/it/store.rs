@@ -10,19 +10,22 @@ mod names;
 mod plugin_sends;
 mod plugins;
 mod refusals;
+mod replays;
 mod routing;
 mod scope;
 mod sends;
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use wagate::app::tasks::Tasks;
 use wagate::config::VaultConfig;
 use wagate::model::{
-    Chat, Clock, Effects, EndpointId, EventId, Incoming, MessageId, MessageKind, Millis, Role, Scope, Session,
-    SessionId, Shape, UserId, WebhookUrl,
+    Attempt, AttemptOutcome, Chat, Clock, Effects, EndpointId, EventId, Incoming, MessageId, MessageKind, Millis,
+    Phases, Role, Scope, Session, SessionId, Shape, UserId, WebhookUrl,
 };
+use wagate::store::deliveries::{Deliveries, DeliveryFilter, DeliveryRow, Page};
 use wagate::store::events::{NewDelivery, Routed, Routing};
 use wagate::store::sends::NewSend;
 use wagate::store::{Store, StoreError, Vault};
@@ -101,7 +104,19 @@ async fn shop(store: &Store) -> (Scope, SessionId) {
 
 /// A delivery of this JSON.
 fn delivery(endpoint: EndpointId, body: impl Into<String>) -> NewDelivery {
-    NewDelivery { endpoint, shape: Shape::json(body.into()) }
+    NewDelivery { endpoint, chat: None, shape: Shape::json(body.into()) }
+}
+
+/// An attempt that ended like this.
+fn attempt(outcome: AttemptOutcome) -> Attempt {
+    let (phases, answer) = (Phases { first_byte_us: Some(1_200), ..Phases::default() }, Bytes::from_static(b"said"));
+    Attempt { started_at: START, took_ms: 12, phases, address: "127.0.0.1:9".parse().ok(), outcome, answer }
+}
+
+/// A session's deliveries, newest first.
+async fn listed(deliveries: &Deliveries<'_>, session: &SessionId) -> Vec<DeliveryRow> {
+    let filter = DeliveryFilter { session: Some(session.clone()), ..DeliveryFilter::default() };
+    deliveries.list(&filter, Page { before: None, limit: 100 }).await.unwrap()
 }
 
 /// Routes an event as one that met no plugin; whether this call did it.
@@ -112,7 +127,7 @@ async fn forward(store: &Store, scope: Scope, event: &EventId, deliveries: Vec<N
 
 /// The session's founding endpoint.
 async fn endpoint(store: &Store, session: &SessionId) -> EndpointId {
-    store.endpoints(Scope::gateway()).list(session).await.unwrap().remove(0).id
+    store.endpoints(Scope::gateway()).list(Some(session)).await.unwrap().remove(0).id
 }
 
 /// A send without key that met no plugin.

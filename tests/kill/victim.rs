@@ -1,6 +1,6 @@
 //! Who is killed: the gateway, or the database server below one that lives on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rand::RngExt as _;
@@ -17,6 +17,13 @@ pub(crate) struct Victim {
     setup: Option<Setup>,
 }
 
+/// A kill: from before its signal until nothing of a gateway was left, or until a server served again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kill {
+    pub(crate) from: Instant,
+    pub(crate) until: Instant,
+}
+
 impl Victim {
     /// The gateway.
     pub(crate) fn gateway(gateway: Process, setup: Setup, server: Option<Server>) -> Self {
@@ -30,11 +37,13 @@ impl Victim {
     }
 
     /// Kills it and starts it again. A gateway whose server is away must be alive and not ready, and come back by itself.
-    pub(crate) async fn kill(&mut self) -> Result<()> {
+    pub(crate) async fn kill(&mut self) -> Result<Kill> {
+        let from = Instant::now();
         if let Some(setup) = &self.setup {
             self.gateway.take().context("the gateway is gone")?.kill().await?;
+            let kill = Kill { from, until: Instant::now() };
             self.gateway = Some(setup.start().await?);
-            return Ok(());
+            return Ok(kill);
         }
         let gateway = self.gateway.as_mut().context("the gateway is gone")?;
         let server = self.server.as_mut().context("the server is gone")?;
@@ -42,7 +51,8 @@ impl Victim {
         gateway.wait_unready().await?;
         sleep(Duration::from_millis(rand::rng().random_range(0..3_000))).await;
         server.run().await?;
-        gateway.wait_ready().await
+        gateway.wait_ready().await?;
+        Ok(Kill { from, until: Instant::now() })
     }
 
     /// Ends the gateway; what is left is the server.

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 use wagate::app::{App, Mode};
 use wagate::config::Config;
+use wagate::model::Clock;
 use wagate_simulator::Network;
 
 use crate::api::{Api, PASSWORD};
@@ -39,14 +40,19 @@ impl Gateway {
 
     /// Starts on an empty folder and an empty database with settings of the test's own.
     pub async fn start_with(network: &Network, change: impl FnOnce(&mut Config)) -> Result<Self> {
-        Self::start_on(Home::empty(Database::of_run()?)?, network, change).await
+        Self::start_at(Clock::System, network, change).await
+    }
+
+    /// Starts on an empty folder and an empty database with settings and a clock of the test's own.
+    pub async fn start_at(clock: Clock, network: &Network, change: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::start_on(Home::empty(Database::of_run()?, clock)?, network, change).await
     }
 
     async fn start_on(home: Home, network: &Network, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let mut config = home.config(network)?;
         change(&mut config);
         compiled::lend(home.dir.path())?;
-        let app = App::start(config, Mode::Product).await?;
+        let app = App::start_with(config, Mode::Product, home.clock.clone()).await?;
         let api = Api::login(&format!("http://{}", app.addr()), "admin", PASSWORD).await?;
         Ok(Self { app, api, home, network: network.clone() })
     }
@@ -113,11 +119,12 @@ impl Resting {
 struct Home {
     database: Database,
     dir: TempDir,
+    clock: Clock,
 }
 
 impl Home {
-    fn empty(database: Database) -> Result<Self> {
-        Ok(Self { database, dir: TempDir::new()? })
+    fn empty(database: Database, clock: Clock) -> Result<Self> {
+        Ok(Self { database, dir: TempDir::new()?, clock })
     }
 
     fn config(&self, network: &Network) -> Result<Config> {

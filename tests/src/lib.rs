@@ -7,6 +7,7 @@ pub mod component;
 pub mod database;
 pub mod disk;
 pub mod engine;
+pub mod faults;
 pub mod figures;
 pub mod gateway;
 pub mod haystack;

@@ -22,6 +22,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -34,7 +35,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use standardwebhooks::Webhook;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::runtime::Builder;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -44,6 +46,8 @@ pub struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
     _accepting: JoinSet<()>,
+    /// What keeps its own thread going, when it has one.
+    _thread: Option<oneshot::Sender<()>>,
 }
 
 /// One request as it came.
@@ -118,7 +122,23 @@ impl Receiver {
         let address = listener.local_addr()?;
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, _accepting: accepting })
+        Ok(Self { address, shared, _accepting: accepting, _thread: None })
+    }
+
+    /// The same on a thread of its own, so that it answers at once however busy the caller's runtime is.
+    pub async fn start_apart() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (tell, told) = oneshot::channel();
+        let (keep, kept) = oneshot::channel();
+        thread::Builder::new().name("receiver".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let _nobody_waits = tell.send(Self::start().await);
+                // Until the receiver is dropped.
+                let _dropped = kept.await;
+            });
+        })?;
+        let started = told.await.map_err(io::Error::other)??;
+        Ok(Self { _thread: Some(keep), ..started })
     }
 
     /// Where it listens.

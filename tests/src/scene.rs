@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use wagate::config::Config;
+use wagate::model::Clock;
 use wagate_simulator::{Network, NetworkConfig, Phone};
 
 use crate::api::PATIENCE;
@@ -49,10 +50,15 @@ impl Scene {
 
     /// Sets it with settings of the test's own.
     pub async fn set_with(change: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::set_at(Clock::System, change).await
+    }
+
+    /// Sets it with settings and a clock of the test's own.
+    pub async fn set_at(clock: Clock, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let network = Network::start(NetworkConfig::default()).await?;
         let (account, friend) = (network.add_phone("Account"), network.add_phone("Friend"));
         let hook = Receiver::start().await?;
-        let gateway = Gateway::start_with(&network, change).await?;
+        let gateway = Gateway::start_at(clock, &network, change).await?;
         let id = gateway.link(&account, Some(&hook.url())).await?;
         Ok(Self { network, gateway, account, friend, id, hook })
     }

@@ -37,7 +37,9 @@ function isGenuine(headers, body) {
 }
 
 // Your own work. If it throws, the gateway tries again later.
-function handle({ session_id, message }) {
+function handle({ session_id, message, type }) {
+  // What is no message says what it is: a test event (webhook.test), for instance.
+  if (!message) return console.log(`${session_id}: ${type}`);
   console.log(`${session_id}: ${message.from}: ${message.message}`);
 }
 

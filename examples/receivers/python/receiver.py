@@ -58,7 +58,11 @@ def is_genuine(headers, body):
 
 def handle(event):
     """Your own work. If it raises, the gateway tries again later."""
-    message = event["message"]
+    message = event.get("message")
+    if message is None:
+        # What is no message says what it is: a test event (webhook.test), for instance.
+        print(f"{event['session_id']}: {event['type']}", flush=True)
+        return
     print(f"{event['session_id']}: {message['from']}: {message['message']}", flush=True)
 
 

@@ -151,13 +151,28 @@ impl Listening {
         let Some(store) = self.store.clone() else { return Err(StoreError::Closed.into()) };
         let (config, mode, clock, tasks) = (self.config.clone(), self.mode, self.clock.clone(), &self.tasks);
         let egress = Egress::new(&config.webhook, mode == Mode::Demo)?;
-        let webhooks = Webhooks::start(store.clone(), egress.clone(), clock.clone(), config.webhook, tasks);
+        let (webhooks, mut news) = Webhooks::start(store.clone(), egress.clone(), clock.clone(), config.webhook, tasks);
         let plugins = Plugins::start(config.plugin, store.clone(), egress.clone(), clock.clone(), tasks)?;
         let queued = Arc::new(Notify::new());
-        let (wake, queue_wake) = (webhooks, Arc::clone(&queued));
-        let inbound = Inbound::start(store.clone(), plugins.clone(), clock.clone(), tasks, move || {
-            wake.wake();
-            queue_wake.notify_one();
+        let (wake, queue_wake) = (webhooks.clone(), Arc::clone(&queued));
+        let inbound = Inbound::start(store.clone(), plugins.clone(), clock.clone(), tasks, move |endpoints, sends| {
+            wake.wake(endpoints);
+            if sends {
+                queue_wake.notify_one();
+            }
+        });
+        let raising = inbound.clone();
+        let stopping = tasks.stopping();
+        tasks.spawn("disabled endpoints", async move {
+            let raise = async {
+                while let Some(event) = news.recv().await {
+                    raising.take_up(vec![event]);
+                }
+            };
+            tokio::select! {
+                () = raise => {}
+                () = stopping => {}
+            }
         });
         let again = inbound.clone();
         let catalog = Catalog::new(plugins.clone(), store.clone(), move || again.look_again());
@@ -193,6 +208,7 @@ impl Listening {
             catalog,
             auth,
             egress,
+            webhooks,
             backups: config.data_dir.join("backups"),
             clock,
             config: config.http,

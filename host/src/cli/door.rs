@@ -57,6 +57,14 @@ impl Credentials {
         Ok(gateway)
     }
 
+    /// The same, for commands that have nothing to ask but a gateway that runs.
+    pub(super) async fn demand(&self, config: &Config) -> Result<Gateway> {
+        let Some(gateway) = self.enter(config).await? else {
+            bail!("no gateway runs at {}: start `wagate serve` and ask again", config.http.listen());
+        };
+        Ok(gateway)
+    }
+
     /// The password given; `None` when there is none.
     pub(super) fn password(&self) -> Result<Option<SecretString>> {
         match &self.password {

@@ -100,7 +100,8 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-fn is_metadata(address: IpAddr) -> bool {
+/// Whether it is one of those that no allow-list opens.
+pub(super) fn is_metadata(address: IpAddr) -> bool {
     METADATA.contains(&address)
         || matches!(address, IpAddr::V6(v6) if carried(v6).into_iter().flatten().any(|v4| METADATA.contains(&v4.into())))
 }

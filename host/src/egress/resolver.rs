@@ -1,23 +1,22 @@
-//! Names to addresses, asked at the moment of dialling and judged before the connector sees one.
+//! Names to addresses, asked at the moment of dialling and judged before any is dialled.
 //!
-//! The filter stands inside the connector's own resolver, so there is no gap between checking an address and
+//! The filter stands in the only resolver that dialling knows, so there is no gap between checking an address and
 //! connecting to it: what was judged is what is dialled, also when the name changes its answer every second.
 //!
 //! Invariant: one forbidden answer refuses the whole name. A name with mixed answers is an attack or a mistake.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
-use super::EgressError;
 use super::address::AddressRule;
+use super::error::EgressError;
 
 /// Lookups running at once. Each holds a thread until the system's resolver answers, which may be long after the
-/// request that asked has given up.
-const LOOKUPS: usize = 32;
+/// request that asked has given up; names whose servers do not answer must leave threads for the others.
+const LOOKUPS: usize = 128;
 
 /// Resolves and judges. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,15 +30,16 @@ impl VettedResolver {
         Self { rule, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 
-    /// Judges the host when it is written as an address: the connector dials such a host without asking a resolver.
-    /// `None` when it is a name.
-    pub(super) fn judge_literal(&self, url: &Url) -> Option<Result<(), EgressError>> {
-        let literal = match url.host()? {
-            Host::Ipv4(v4) => IpAddr::V4(v4),
-            Host::Ipv6(v6) => IpAddr::V6(v6),
-            Host::Domain(name) => name.parse().ok()?,
+    /// The address, judged, when the host is written as one; `None` when it is a name.
+    pub(super) fn literal(&self, url: &Url) -> Result<Option<IpAddr>, EgressError> {
+        let literal = match url.host() {
+            Some(Host::Ipv4(v4)) => Some(IpAddr::V4(v4)),
+            Some(Host::Ipv6(v6)) => Some(IpAddr::V6(v6)),
+            Some(Host::Domain(name)) => name.parse().ok(),
+            None => return Err(EgressError::Malformed("its address has no host".to_owned())),
         };
-        Some(self.judge(url.host_str().unwrap_or_default(), &[literal]))
+        self.judge(url.host_str().unwrap_or_default(), literal.as_slice())?;
+        Ok(literal)
     }
 
     /// The addresses behind a name, all of them permitted.
@@ -61,7 +61,7 @@ impl VettedResolver {
 
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, String> {
         let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(|error| error.to_string())?;
-        let host = host.to_owned();
+        let host = asked(host).to_owned();
         let asked = tokio::task::spawn_blocking(move || {
             // Held by the thread, not by the caller: a caller that gives up must not free the place of a thread
             // that still waits.
@@ -72,16 +72,11 @@ impl VettedResolver {
     }
 }
 
-impl Resolve for VettedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let resolver = self.clone();
-        Box::pin(async move {
-            let addresses = resolver.addresses(name.as_str()).await?;
-            // Port 0 stands for the port of the URL.
-            let dialled: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
-            Ok(dialled)
-        })
-    }
+/// What the system is asked for: names of this machine (RFC 6761) are its own matter and not that of a name server, which
+/// might say anything.
+fn asked(host: &str) -> &str {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name == "localhost" || name.ends_with(".localhost") { "localhost" } else { host }
 }
 
 fn unresolved(host: &str, reason: String) -> EgressError {
@@ -99,9 +94,12 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_a_name_that_leads_to_this_machine() {
-        let error = resolver(&[], false).addresses("localhost").await.unwrap_err();
-        assert!(matches!(error, EgressError::Forbidden { address, .. } if address.is_loopback()), "{error}");
-        assert!(error.to_string().contains("WEBHOOK_ALLOW"), "{error}");
+        for name in ["localhost", "localhost.", "shop.localhost", "a.b.localhost."] {
+            let error = resolver(&[], false).addresses(name).await.unwrap_err();
+            assert!(matches!(error, EgressError::Forbidden { address, .. } if address.is_loopback()), "{error}");
+            assert!(error.to_string().starts_with(name) && error.to_string().contains("WEBHOOK_ALLOW"), "{error}");
+        }
+        assert_eq!(asked("notlocalhost"), "notlocalhost");
     }
 
     #[tokio::test]
@@ -128,10 +126,11 @@ mod tests {
     #[test]
     fn judges_literal_hosts_and_leaves_names_to_the_lookup() {
         let resolver = resolver(&[], false);
-        let judged = |url: &str| resolver.judge_literal(&Url::parse(url).unwrap());
-        assert!(matches!(judged("http://0x7f000001/"), Some(Err(EgressError::Forbidden { .. }))));
-        assert!(matches!(judged("http://[::1]:8080/"), Some(Err(EgressError::Forbidden { .. }))));
-        assert!(matches!(judged("https://8.8.8.8/"), Some(Ok(()))));
-        assert!(judged("https://example.org/").is_none());
+        let judged = |url: &str| resolver.literal(&Url::parse(url).unwrap());
+        assert!(matches!(judged("http://0x7f000001/"), Err(EgressError::Forbidden { .. })));
+        assert!(matches!(judged("http://[::1]:8080/"), Err(EgressError::Forbidden { .. })));
+        assert_eq!(judged("https://8.8.8.8/").unwrap(), Some("8.8.8.8".parse().unwrap()));
+        assert_eq!(judged("https://example.org/").unwrap(), None);
+        assert!(matches!(judged("unix:/run/hook"), Err(EgressError::Malformed(_))));
     }
 }

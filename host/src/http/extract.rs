@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::Site;
 use super::error::ApiError;
-use crate::model::{BindingId, EndpointId, EventId, PluginId, SessionId, UserId};
+use crate::model::{BindingId, DeliveryId, EndpointId, EventId, MessageId, PluginId, ReplayId, SessionId, UserId};
 
 /// A JSON body.
 ///
@@ -39,6 +39,18 @@ pub(super) struct EndpointPath(pub(super) SessionId, pub(super) EndpointId);
 
 /// An event's id from the path.
 pub(super) struct EventPath(pub(super) EventId);
+
+/// An endpoint's id alone.
+pub(super) struct LoneEndpointPath(pub(super) EndpointId);
+
+/// A delivery's id from the path.
+pub(super) struct DeliveryPath(pub(super) DeliveryId);
+
+/// A replay's id from the path.
+pub(super) struct ReplayPath(pub(super) ReplayId);
+
+/// A WhatsApp message's id from the path.
+pub(super) struct MessagePath(pub(super) MessageId);
 
 /// The query string.
 pub(super) struct Query<T>(pub(super) T);
@@ -111,6 +123,43 @@ impl FromRequestParts<Arc<Site>> for EventPath {
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
         let ids = paths(parts, site).await;
         id(&ids, "id").map(Self).ok_or_else(|| ApiError::not_found("no event with this id"))
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for LoneEndpointPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let ids = paths(parts, site).await;
+        id(&ids, "endpoint").map(Self).ok_or_else(|| ApiError::not_found("no endpoint with this id"))
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for DeliveryPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let ids = paths(parts, site).await;
+        id(&ids, "id").map(Self).ok_or_else(|| ApiError::not_found("no delivery with this id"))
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for ReplayPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let ids = paths(parts, site).await;
+        id(&ids, "id").map(Self).ok_or_else(|| ApiError::not_found("no replay with this id"))
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for MessagePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, ApiError> {
+        let ids = paths(parts, site).await;
+        let id = ids.get("message").map(|id| MessageId::from(id.clone()));
+        id.map(Self).ok_or_else(|| ApiError::not_found("no message with this id"))
     }
 }
 

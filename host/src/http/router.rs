@@ -8,9 +8,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ApiError;
+use super::routes::endpoints::actions;
 use super::routes::plugins::{bindings, trials};
 use super::routes::{
-    backup, contacts, endpoints, events, login, pairing, plugins, send, sessions, users, vault, webhook,
+    backup, contacts, deliveries, endpoints, events, login, pairing, plugins, replays, send, sessions, users, vault,
+    webhook,
 };
 use super::{Site, docs, health, live, middleware};
 
@@ -35,7 +37,21 @@ pub(super) fn documented() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(pairing::pair_code))
         .routes(routes!(endpoints::list, endpoints::add))
         .routes(routes!(endpoints::remove))
+        .routes(routes!(endpoints::list_all, endpoints::add_to_account))
+        .routes(routes!(endpoints::get, endpoints::change, endpoints::delete))
+        .routes(routes!(actions::secret))
+        .routes(routes!(actions::rotate))
+        .routes(routes!(actions::enable))
+        .routes(routes!(actions::disable))
+        .routes(routes!(actions::test))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::get))
+        .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::skip))
+        .routes(routes!(replays::list, replays::start))
+        .routes(routes!(replays::get, replays::cancel))
         .routes(routes!(events::trace))
+        .routes(routes!(events::trace_message))
         .routes(routes!(plugins::list, plugins::install))
         .routes(routes!(plugins::check))
         .routes(routes!(plugins::get, plugins::change, plugins::remove))

@@ -2,11 +2,13 @@
 
 pub(super) mod backup;
 pub(super) mod contacts;
+pub(super) mod deliveries;
 pub(super) mod endpoints;
 pub(super) mod events;
 pub(super) mod login;
 pub(super) mod pairing;
 pub(super) mod plugins;
+pub(super) mod replays;
 pub(super) mod send;
 pub(super) mod sessions;
 pub(super) mod users;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::model::{Clock, Effects, Event, PluginId, Scope};
+use crate::model::{Clock, Effects, EndpointId, Event, PluginId, Scope};
 use crate::plugin::{Filtered, Left, Passage, Plugins, Shaped, admits};
 use crate::store::events::{NewDelivery, Outcome, Past, Routed, Routing};
 use crate::store::{Store, StoreError};
@@ -22,14 +22,17 @@ const CONFLICTS: u32 = 20;
 const FIRST_PARK: Duration = Duration::from_secs(5);
 const LONGEST_PARK: Duration = Duration::from_mins(10);
 
+/// Called with the endpoints that got a delivery, and whether plugins want something sent.
+pub(super) type Told = dyn Fn(&[EndpointId], bool) + Send + Sync;
+
 /// What routing needs. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Router {
     pub(super) store: Store,
     pub(super) plugins: Plugins,
     pub(super) clock: Clock,
-    /// Told when deliveries or sends were committed.
-    pub(super) routed: Arc<dyn Fn() + Send + Sync>,
+    /// Told when deliveries to endpoints, or sends, were committed.
+    pub(super) routed: Arc<Told>,
     /// Told when an event was held.
     pub(super) held: Arc<Notify>,
 }
@@ -40,13 +43,13 @@ impl Router {
         for conflicts in 0..CONFLICTS {
             let attempt = past.tries.saturating_add(conflicts).saturating_add(1);
             let routing = Routing { past, ..self.decide(event, attempt, past.failures).await? };
-            let (news, held) = (routing.makes_work(), routing.outcome.holds());
+            let (sends, held) = (routing.sends(), routing.outcome.holds());
             match self.store.events(Scope::gateway()).route(&event.id, routing).await? {
                 Routed::Conflict => {}
                 Routed::Already => return Ok(Vec::new()),
-                Routed::Done { raised } => {
-                    if news {
-                        (self.routed)();
+                Routed::Done { raised, endpoints } => {
+                    if sends || !endpoints.is_empty() {
+                        (self.routed)(&endpoints, sends);
                     }
                     if held {
                         self.held.notify_one();
@@ -76,12 +79,13 @@ impl Router {
             Filtered::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, failures)),
         };
         let mut deliveries = Vec::new();
-        for endpoint in self.store.endpoints(Scope::gateway()).list(&event.session).await? {
-            if !admits(route_to.as_deref(), &endpoint) {
+        for endpoint in self.store.endpoints(Scope::gateway()).of_session(&event.session).await? {
+            if !admits(route_to.as_deref(), &endpoint) || !endpoint.events.admits(&event.kind()) {
                 continue;
             }
+            let chat = event.chat().cloned();
             match passage.shape(&endpoint).await {
-                Shaped::Send(shape) => deliveries.push(NewDelivery { endpoint: endpoint.id, shape }),
+                Shaped::Send(shape) => deliveries.push(NewDelivery { endpoint: endpoint.id, chat, shape }),
                 Shaped::Cancel(_) => {}
                 Shaped::Park { plugin, why, after } => return Ok(self.park(passage, plugin, why, after, failures)),
             }

@@ -1,100 +1,11 @@
-//! Webhooks: an endpoint, a delivery to it, and the attempts a delivery takes.
+//! A delivery: one event for one endpoint, and the attempts it takes.
 
-use std::fmt;
-use std::str::FromStr;
+use std::net::SocketAddr;
 
-use secrecy::SecretString;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
-use super::{DeliveryId, EndpointId, EventId, Millis, SessionId, Shape};
-
-/// An address webhooks are posted to: `http` or `https`, with a host, without user or password, at most 2,048 bytes.
-///
-/// Whether the address may be dialled is `egress`'s decision, taken at save and again at dial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct WebhookUrl(Url);
-
-/// Why a text cannot be a webhook address.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum WebhookUrlError {
-    /// It is no URL.
-    #[error("webhook_url is not a URL; write it in full, for example https://example.org/hook")]
-    Malformed,
-    /// Neither http nor https.
-    #[error("webhook_url must start with http:// or https://")]
-    Scheme,
-    /// Carries a user or a password.
-    #[error("webhook_url must not carry a user or password; check the signature instead")]
-    Credentials,
-    /// Too long.
-    #[error("webhook_url has more than 2048 bytes")]
-    TooLong,
-}
-
-impl WebhookUrl {
-    /// The address.
-    pub fn url(&self) -> &Url {
-        &self.0
-    }
-
-    /// The address as text.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl FromStr for WebhookUrl {
-    type Err = WebhookUrlError;
-    fn from_str(text: &str) -> Result<Self, WebhookUrlError> {
-        if text.len() > 2048 {
-            return Err(WebhookUrlError::TooLong);
-        }
-        let url = Url::parse(text.trim()).map_err(|_| WebhookUrlError::Malformed)?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(WebhookUrlError::Scheme);
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(WebhookUrlError::Credentials);
-        }
-        if url.host().is_none() { Err(WebhookUrlError::Malformed) } else { Ok(Self(url)) }
-    }
-}
-
-impl TryFrom<String> for WebhookUrl {
-    type Error = WebhookUrlError;
-    fn try_from(text: String) -> Result<Self, WebhookUrlError> {
-        text.parse()
-    }
-}
-
-impl From<WebhookUrl> for String {
-    fn from(url: WebhookUrl) -> Self {
-        url.0.into()
-    }
-}
-
-impl fmt::Display for WebhookUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Where a session's events are posted.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Its id.
-    pub id: EndpointId,
-    /// The session it belongs to.
-    pub session: SessionId,
-    /// The name plugins route to, unique on its session; the founding one is called `default`.
-    pub name: String,
-    /// The address.
-    pub url: WebhookUrl,
-    /// The signing secret, `whsec_` and base64 (Standard Webhooks 1.0).
-    pub secret: SecretString,
-}
+use super::{Chat, DeliveryId, EndpointId, EventId, Millis, SessionId, Shape};
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,22 +30,54 @@ impl DeliveryState {
     }
 }
 
-/// A claimed delivery: one event for one endpoint, its shape fixed once and for all.
+/// Why a delivery was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadWhy {
+    /// Every retry failed.
+    Exhausted,
+    /// The receiver answered 410 Gone.
+    Gone,
+    /// Its owner skipped it.
+    Skipped,
+    /// Its endpoint was disabled while it waited.
+    Disabled,
+}
+
+impl DeadWhy {
+    /// The reason's stored name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exhausted => "exhausted",
+            Self::Gone => "gone",
+            Self::Skipped => "skipped",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// A waiting delivery that is due, its shape fixed once and for all.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Its id, the `webhook-id` of every attempt.
     pub id: DeliveryId,
     /// The event it carries.
     pub event: EventId,
-    /// Where it goes.
-    pub endpoint: Endpoint,
+    /// The session the event happened on.
+    pub session: SessionId,
+    /// The endpoint it goes to.
+    pub endpoint: EndpointId,
+    /// The chat it is about; `None` for what concerns none. Strict endpoints keep order within it.
+    pub chat: Option<Chat>,
+    /// Its number at its endpoint: 1, 2, 3 … in the order in which they were committed.
+    pub sequence: i64,
     /// What is posted, byte for byte the same on every attempt.
     pub shape: Shape,
-    /// Attempts made before this claim.
+    /// Attempts made, all in all. Whoever settles names it, so that of two attempts of one number only one counts.
     pub attempts: u32,
-    /// The claim's number: a claim that is not the newest may not settle the delivery.
-    pub epoch: i64,
-    /// When the delivery was created.
+    /// Attempts that were made before its schedule of retries began anew: 0, or those before its last replay.
+    pub replayed_from: u32,
+    /// When it was created.
     pub created_at: Millis,
 }
 
@@ -153,9 +96,75 @@ pub enum AttemptOutcome {
     },
     /// No answer: refused address, no connection, a deadline.
     Unanswered {
+        /// What kind of failure it was.
+        class: ErrorClass,
         /// What went wrong, in words.
         error: String,
     },
+}
+
+/// What kept a request from being answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// The request could not be made: a header or a key that is not valid.
+    Malformed,
+    /// The address may not be dialled.
+    Forbidden,
+    /// The name did not resolve.
+    Dns,
+    /// No connection: refused, reset, unreachable, or too slow to open.
+    Connect,
+    /// TLS failed: certificate, protocol.
+    Tls,
+    /// The deadline passed.
+    Timeout,
+    /// The connection broke before the answer was whole.
+    Broken,
+    /// The answer was not HTTP, or beyond what is read of one.
+    Protocol,
+}
+
+impl ErrorClass {
+    /// Every class.
+    pub const ALL: [Self; 8] = [
+        Self::Malformed,
+        Self::Forbidden,
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Broken,
+        Self::Protocol,
+    ];
+
+    /// The class's stored name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Forbidden => "forbidden",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// How long the phases of an exchange took, in microseconds. `None` for one that did not take place: on a connection
+/// that was kept open there is no lookup, no connecting and no TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Resolving the name.
+    pub dns_us: Option<i64>,
+    /// Opening the TCP connection.
+    pub connect_us: Option<i64>,
+    /// The TLS handshake.
+    pub tls_us: Option<i64>,
+    /// From the start of the exchange to the answer's head.
+    pub first_byte_us: Option<i64>,
 }
 
 /// One attempt, as the log keeps it.
@@ -165,26 +174,17 @@ pub struct Attempt {
     pub started_at: Millis,
     /// How long it took, in milliseconds.
     pub took_ms: i64,
+    /// How its phases fared.
+    pub phases: Phases,
+    /// The address that was dialled, when one was.
+    pub address: Option<SocketAddr>,
     /// How it ended.
     pub outcome: AttemptOutcome,
+    /// The first [`Attempt::ANSWER_KEPT`] bytes of the answer's body; empty when there was none.
+    pub answer: Bytes,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn webhook_addresses_are_http_without_credentials() {
-        let table = [
-            ("ftp://example.org/x", WebhookUrlError::Scheme),
-            ("javascript:alert(1)", WebhookUrlError::Scheme),
-            ("https://user:pass@example.org/x", WebhookUrlError::Credentials),
-            ("example.org/hook", WebhookUrlError::Malformed),
-            ("http://", WebhookUrlError::Malformed),
-        ];
-        for (given, error) in table {
-            assert_eq!(given.parse::<WebhookUrl>(), Err(error), "{given}");
-        }
-        assert_eq!("https://example.org/hook".parse::<WebhookUrl>().unwrap().as_str(), "https://example.org/hook");
-    }
+impl Attempt {
+    /// Bytes of an answer that the log keeps.
+    pub const ANSWER_KEPT: usize = 4 * 1024;
 }

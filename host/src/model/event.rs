@@ -1,11 +1,22 @@
 //! Events: what happened on a session, as webhooks, live streams and plugins see it.
 
-use serde::Serialize;
+use std::borrow::Cow;
 
-use super::{Chat, EventId, Incoming, Labels, MessageId, MessageKind, Millis, PluginEvent, PluginId, SessionId};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Chat, DisabledWhy, EndpointId, EventId, Incoming, Labels, MessageId, MessageKind, Millis, PluginEvent, PluginId,
+    SessionId, WebhookUrl,
+};
 
 /// The kind of an event that is a received message, as it is stored and shown.
 pub const MESSAGE_RECEIVED: &str = "message.received";
+
+/// The kind of an event that only tries an endpoint out.
+pub const WEBHOOK_TEST: &str = "webhook.test";
+
+/// The kind of an event that an endpoint was put out of use, and not by its owner.
+pub const ENDPOINT_DISABLED: &str = "endpoint.disabled";
 
 /// One thing that happened. Immutable once stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +38,34 @@ pub enum Happening {
     Message(Incoming),
     /// A plugin raised an event of its own.
     Plugin(PluginEvent),
+    /// An endpoint was put out of use.
+    Disabled(EndpointDisabled),
+    /// Nothing: somebody tries an endpoint out.
+    Test,
+}
+
+/// An endpoint that was put out of use, as it is stored and told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointDisabled {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub url: WebhookUrl,
+    /// Why: `gone`, its receiver answered 410; `failing`, it failed for five days.
+    pub why: DisabledWhy,
 }
 
 impl Event {
-    /// Its public kind: `message.received`, or `plugin.` and the type its plugin gave it.
+    /// Its public kind: `message.received`, `plugin.` and the type its plugin gave it, `endpoint.disabled`, or
+    /// `webhook.test`.
     pub fn kind(&self) -> String {
         match &self.what {
             Happening::Message(_) => MESSAGE_RECEIVED.to_owned(),
             Happening::Plugin(event) => format!("plugin.{}", event.kind),
+            Happening::Disabled(_) => ENDPOINT_DISABLED.to_owned(),
+            Happening::Test => WEBHOOK_TEST.to_owned(),
         }
     }
 
@@ -42,8 +73,13 @@ impl Event {
     pub fn message(&self) -> Option<&Incoming> {
         match &self.what {
             Happening::Message(message) => Some(message),
-            Happening::Plugin(_) => None,
+            Happening::Plugin(_) | Happening::Disabled(_) | Happening::Test => None,
         }
+    }
+
+    /// The chat it is about, when it is about one. Strict endpoints keep order within it.
+    pub fn chat(&self) -> Option<&Chat> {
+        self.message().map(|message| &message.chat)
     }
 
     /// The event as one JSON object, which plugins read and webhooks carry where no plugin shapes them. A message
@@ -51,7 +87,9 @@ impl Event {
     pub fn document(&self, labels: &Labels) -> String {
         let (message, plugin, payload) = match &self.what {
             Happening::Message(message) => (Some(Message::of(message, labels)), None, None),
-            Happening::Plugin(event) => (None, Some(&event.plugin), Some(&event.payload)),
+            Happening::Plugin(event) => (None, Some(&event.plugin), Some(Cow::Borrowed(&event.payload))),
+            Happening::Disabled(disabled) => (None, None, serde_json::to_value(disabled).ok().map(Cow::Owned)),
+            Happening::Test => (None, None, None),
         };
         let document = Document {
             id: &self.id,
@@ -78,7 +116,7 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin: Option<&'a PluginId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<&'a serde_json::Value>,
+    payload: Option<Cow<'a, serde_json::Value>>,
 }
 
 #[derive(Serialize)]

@@ -81,6 +81,10 @@ id!(
     EndpointId, "end"
 );
 id!(
+    /// A replay: many deliveries to be made again.
+    ReplayId, "rpl"
+);
+id!(
     /// An installed plugin.
     PluginId, "plg"
 );

@@ -30,11 +30,13 @@ const BREATH: Duration = Duration::from_millis(50);
 /// The first pause before a message is tried again, doubled each time, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// The longest pause while its session is not connected, so that it goes out soon after that has changed.
+const UNCONNECTED_PAUSE: Duration = Duration::from_secs(15);
 /// Pauses while the database is away: the first, doubled each time, up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
-/// Tries before a message is given up: about a day.
-const TRIES: u32 = 300;
+/// How long a message is tried before it is given up.
+const PERSISTENCE: Duration = Duration::from_hours(24);
 
 /// Starts sending what is queued, now and as `wake` is told of more, until `tasks` stops.
 pub fn start(outbound: Outbound, store: Store, clock: Clock, wake: Arc<Notify>, tasks: &Tasks) {
@@ -131,14 +133,23 @@ impl Sender {
         let key = Some(format!("plugin:{message}"));
         let send = Send { to: queued.send.to.clone(), what: Outgoing::Text(queued.send.text.clone()), key };
         let Err(error) = self.outbound.send_as(session, message.clone(), &send).await else { return Settlement::Sent };
-        if is_final(&error) || queued.tries >= TRIES {
+        let now = self.clock.now();
+        if is_final(&error) || now.since(queued.created_at) >= PERSISTENCE {
             tracing::warn!(%session, %message, %error, plugin = %queued.send.plugin, "a plugin's message was not sent");
             return Settlement::Failed(error.to_string());
         }
         tracing::info!(%session, %message, %error, plugin = %queued.send.plugin, "a plugin's message will be tried again");
-        let pause = FIRST_PAUSE.saturating_mul(1 << queued.tries.min(10)).min(LONGEST_PAUSE);
-        Settlement::Retry(self.clock.now().after(pause))
+        Settlement::Retry(now.after(pause(queued.tries, &error)))
     }
+}
+
+/// How long to wait after so many tries.
+fn pause(tries: u32, error: &SendError) -> Duration {
+    let longest = match error {
+        SendError::Session(SessionError::NotConnected(_)) => UNCONNECTED_PAUSE,
+        _ => LONGEST_PAUSE,
+    };
+    FIRST_PAUSE.saturating_mul(1 << tries.min(10)).min(longest)
 }
 
 /// Whether trying again would bring the same answer.
@@ -154,4 +165,18 @@ fn is_final(error: &SendError) -> bool {
                     | SessionError::Store(_)
             )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_goes_out_soon_after_its_session_is_back() {
+        let away = SendError::Session(SessionError::NotConnected("stopping"));
+        let dumb = SendError::Session(SessionError::Unanswered);
+        let seconds = |tries, error| pause(tries, error).as_secs();
+        assert_eq!([0, 1, 2, 3, 99].map(|tries| seconds(tries, &away)), [2, 4, 8, 15, 15]);
+        assert_eq!([0, 1, 2, 3, 99].map(|tries| seconds(tries, &dumb)), [2, 4, 8, 16, 300]);
+    }
 }

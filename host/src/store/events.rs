@@ -5,18 +5,23 @@
 //! answers the event.
 
 pub mod held;
+pub(in crate::store) mod identity;
 pub(in crate::store) mod intake;
 pub mod routing;
 
-use sha2::{Digest, Sha256};
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
-use self::intake::Call;
+use self::identity::message_key;
+use self::intake::Reception;
+use super::bulk::{MOST, push_list};
 use super::column::parsed;
 use super::pool::on;
 use super::sql::statements;
 use super::{Store, StoreError};
-use crate::model::{Event, EventId, Happening, Incoming, MESSAGE_RECEIVED, Millis, Scope, SessionId};
+use crate::model::{
+    ENDPOINT_DISABLED, Event, EventId, Happening, Incoming, MESSAGE_RECEIVED, MessageId, Millis, Scope, SessionId,
+    WEBHOOK_TEST,
+};
 
 pub use held::RoutingRow;
 pub use routing::{NewDelivery, Outcome, Past, Routed, Routing};
@@ -34,7 +39,12 @@ statements! {
         WHERE s.owner BETWEEN $1 AND $2 AND s.id = COALESCE($3, s.id) AND e.kind = 'message.received'
         AND e.seq >= COALESCE((SELECT n.seq FROM events n WHERE n.session_id = s.id AND n.kind = 'message.received'
             ORDER BY n.seq DESC LIMIT 1 OFFSET $4), 0) ORDER BY e.seq DESC LIMIT $5";
+    /// The sessions a message may be of.
+    SESSIONS = "SELECT s.id FROM sessions s WHERE s.owner BETWEEN $1 AND $2 AND s.id = COALESCE($3, s.id)";
 }
+
+/// A list of keys follows.
+const OF_MESSAGE: &str = "SELECT id, session_id, kind, payload, stored_at FROM events WHERE message_key IN ";
 
 /// Calls on events within a scope.
 #[derive(Debug)]
@@ -47,7 +57,7 @@ impl Events<'_> {
     ///
     /// A session that does not exist is an error (row not found), so that nothing is acknowledged for it.
     pub async fn receive(&self, session: &SessionId, batch: &[Incoming]) -> Result<Vec<Event>, StoreError> {
-        Call::new(self.1, session, batch)?.store(self.0).await
+        self.0.receiving().run(self.0, Reception::of(self.1, session, batch)?).await
     }
 
     /// Events stored but not routed yet, oldest first: where to resume after a crash. Events that are held are left out:
@@ -81,16 +91,31 @@ impl Events<'_> {
         });
         row.map(EventRow::into_event).transpose()
     }
-}
 
-/// A digest of the parts, each with its length before it, so that no two lists of parts read the same.
-pub(super) fn digest(parts: &[&str]) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    for part in parts {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part);
+    /// The events about the message of this id, of a session or of any, oldest first: it, and what became of it later. A
+    /// message's id is unique only together with its chat and sender, so they may be about several. What cannot be read is
+    /// left out.
+    pub async fn of_message(&self, session: Option<&SessionId>, message: &MessageId) -> Result<Vec<Event>, StoreError> {
+        let (low, high) = self.1.owners();
+        let sessions: Vec<SessionId> = on!(self.0.readers(), |db, q| {
+            sqlx::query_scalar(q(SESSIONS)).bind(low).bind(high).bind(session).fetch_all(db).await?
+        });
+        let keys: Vec<[u8; 32]> = sessions.iter().map(|session| message_key(session, message)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let mut rows: Vec<EventRow> = Vec::new();
+        for keys in keys.chunks(MOST) {
+            let found: Vec<EventRow> = on!(self.0.readers(), |db, _q| {
+                let mut look = QueryBuilder::new(OF_MESSAGE);
+                push_list(&mut look, keys);
+                look.build_query_as().fetch_all(db).await?
+            });
+            rows.extend(found);
+        }
+        let mut events: Vec<Event> = rows.into_iter().filter_map(EventRow::readable).collect();
+        // Ids sort by the moment an event was stored.
+        events.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(events)
     }
-    digest.finalize().into()
 }
 
 #[derive(FromRow)]
@@ -113,6 +138,8 @@ impl EventRow {
         let Self { id, session_id: session, kind, payload, stored_at } = self;
         let what = match kind.as_str() {
             MESSAGE_RECEIVED => Happening::Message(parsed(&payload)?),
+            WEBHOOK_TEST => Happening::Test,
+            ENDPOINT_DISABLED => Happening::Disabled(parsed(&payload)?),
             _ => Happening::Plugin(parsed(&payload)?),
         };
         Ok(Event { id, session, what, stored_at })

@@ -108,6 +108,11 @@ impl Leader {
         Ok(())
     }
 
+    /// The epoch it leads under; above all others while it does not lead.
+    pub(in crate::store) fn epoch(&self) -> i64 {
+        self.fence.epoch.get().copied().unwrap_or(i64::MAX)
+    }
+
     /// Resolves when another gateway has taken over; never while this one leads or stands by.
     pub(in crate::store) fn superseded(&self) -> WaitForCancellationFutureOwned {
         self.fence.lost.clone().cancelled_owned()
@@ -128,6 +133,7 @@ pub(in crate::store) struct Fence {
     /// Begins a transaction and reads one row if the epoch is still ours, else none; not set while the store does not
     /// lead.
     begin: OnceLock<Arc<str>>,
+    epoch: OnceLock<i64>,
     lost: CancellationToken,
 }
 
@@ -147,6 +153,7 @@ impl Fence {
 
     /// From now on only transactions under this epoch are begun.
     fn close(&self, epoch: i64, election: Election) {
+        let _led_before = self.epoch.set(epoch);
         let held = election.share;
         let begin =
             format!("BEGIN; SELECT epoch FROM leadership WHERE id = 1 AND epoch = {epoch} {held}; SAVEPOINT job");

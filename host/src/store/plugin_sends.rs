@@ -26,7 +26,7 @@ statements! {
         SELECT s.id, ?, p.id, ?, ?, ?, 'waiting', CASE WHEN EXISTS (SELECT 1 FROM plugin_sends w
             WHERE w.session_id = s.id AND w.chat = ? AND w.state = 'waiting') THEN NULL ELSE ? END, 0, 0, ?
         FROM sessions s JOIN plugins p ON p.owner = s.owner WHERE s.id = ? AND p.id = ?";
-    DUE = "SELECT q.session_id, q.message, q.plugin_id, q.chat, q.text, q.tries, q.epoch FROM plugin_sends q
+    DUE = "SELECT q.session_id, q.message, q.plugin_id, q.chat, q.text, q.tries, q.epoch, q.created_at FROM plugin_sends q
         WHERE q.due_at <= $1 AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $2 AND $3 AND s.id = q.session_id)
         ORDER BY q.due_at, q.seq LIMIT $4";
     LEASE = "UPDATE plugin_sends SET leased_from = COALESCE(leased_from, due_at), due_at = $1, epoch = epoch + 1
@@ -67,6 +67,8 @@ pub struct Queued {
     pub send: QueuedSend,
     /// Tries made before this claim.
     pub tries: u32,
+    /// When it was asked for.
+    pub created_at: Millis,
     /// The claim's number: a claim that is not the newest may not settle the message.
     pub epoch: i64,
 }
@@ -258,13 +260,15 @@ struct DueRow {
     text: String,
     tries: i64,
     epoch: i64,
+    created_at: Millis,
 }
 
 impl DueRow {
     /// The message under the claim that has just been made.
     fn into_queued(self) -> Queued {
-        let Self { session_id: session, message, plugin_id: plugin, chat: to, text, tries, epoch } = self;
-        Queued { session, send: QueuedSend { plugin, message, to, text }, tries: count(tries), epoch: epoch + 1 }
+        let Self { session_id: session, message, plugin_id: plugin, chat: to, text, tries, epoch, created_at } = self;
+        let send = QueuedSend { plugin, message, to, text };
+        Queued { session, send, tries: count(tries), created_at, epoch: epoch + 1 }
     }
 }
 

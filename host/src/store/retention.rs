@@ -56,6 +56,7 @@ struct Gone {
     events: u64,
     digests: u64,
     attempts: u64,
+    replays: u64,
     sends: u64,
     plugin_sends: u64,
     endpoints: u64,
@@ -95,6 +96,7 @@ impl Keeper {
         let RetentionConfig { events, attempts, sends, size } = self.config;
         if let Some(age) = attempts {
             gone.attempts += self.pass(Kind::Attempts, self.ago(age), None).await?.rows;
+            gone.replays += self.pass(Kind::Replays, self.ago(age), None).await?.rows;
         }
         if let Some(age) = events {
             gone.events += self.pass(Kind::Events, self.ago(age), None).await?.rows;
@@ -176,9 +178,9 @@ impl Keeper {
 impl Gone {
     /// Says what was deleted, if anything was.
     fn report(self) {
-        let Self { events, digests, attempts, sends, plugin_sends, endpoints } = self;
+        let Self { events, digests, attempts, replays, sends, plugin_sends, endpoints } = self;
         if self != Self::default() {
-            tracing::info!(events, digests, attempts, sends, plugin_sends, endpoints, "old rows were deleted");
+            tracing::info!(events, digests, attempts, replays, sends, plugin_sends, endpoints, "old rows were deleted");
         }
     }
 }

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use sqlx::FromRow;
 
 use super::column::text;
-use super::endpoints::{self, EndpointRow};
+use super::endpoints;
 use super::pool::{Tx, on};
 use super::sql::{Sql, statements};
 use super::{Store, StoreError, keys};
@@ -33,9 +33,6 @@ statements! {
     SET_LINK = "UPDATE sessions SET phone = $1, device_jid = $2, lid = $3, linked_at = $4
         WHERE owner BETWEEN $5 AND $6 AND id = $7";
     DELETE = "DELETE FROM sessions WHERE owner BETWEEN $1 AND $2 AND id = $3";
-    SECRET = "SELECT e.id AS endpoint_id, e.session_id, e.name, e.url, e.secret
-        FROM sessions s JOIN endpoints e ON e.session_id = s.id AND e.place = 0 AND e.enabled
-        WHERE s.owner BETWEEN $1 AND $2 AND s.id = $3";
 }
 
 /// Calls on sessions within a scope.
@@ -128,11 +125,9 @@ impl Sessions<'_> {
 
     /// The first endpoint's signing secret, to be shown to its owner.
     pub async fn webhook_secret(&self, id: &SessionId) -> Result<Option<SecretString>, StoreError> {
-        let (low, high) = self.1.owners();
-        let row: Option<EndpointRow> = on!(self.0.readers(), |db, q| {
-            sqlx::query_as(q(SECRET)).bind(low).bind(high).bind(id).fetch_optional(db).await?
-        });
-        row.map(|row| row.open(self.0.vault()).map(|endpoint| endpoint.secret)).transpose()
+        let endpoints = self.0.endpoints(self.1).list(Some(id)).await?;
+        let first = endpoints.iter().find(|endpoint| endpoint.name == endpoints::DEFAULT);
+        Ok(first.and_then(|endpoint| endpoint.keys.secret().cloned()))
     }
 
     /// Whether it should be running.

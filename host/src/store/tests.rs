@@ -149,7 +149,13 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
     [
         backup::rows::STATEMENTS,
         deliveries::STATEMENTS,
+        deliveries::again::STATEMENTS,
+        deliveries::attempts::STATEMENTS,
+        deliveries::lanes::STATEMENTS,
+        deliveries::look::STATEMENTS,
+        deliveries::settle::STATEMENTS,
         endpoints::STATEMENTS,
+        endpoints::change::STATEMENTS,
         events::STATEMENTS,
         events::held::STATEMENTS,
         events::routing::STATEMENTS,
@@ -161,6 +167,7 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         plugins::effects::STATEMENTS,
         plugins::logs::STATEMENTS,
         plugins::values::STATEMENTS,
+        replays::STATEMENTS,
         retention::rows::STATEMENTS,
         sends::STATEMENTS,
         sessions::STATEMENTS,
@@ -342,6 +349,25 @@ async fn a_server_that_is_not_there_is_told_with_cause_and_fix() {
     }
 }
 
+/// A plan that PostgreSQL made while a table was empty is kept for a while when it no longer is.
+#[tokio::test]
+async fn the_writer_on_postgresql_plans_for_tables_that_will_grow() {
+    for engine in On::servers().into_iter().filter(|engine| *engine == On::Postgres) {
+        let at = Fixture::on(engine).await;
+        for (setting, value) in [("enable_seqscan", "off"), ("jit", "off"), ("synchronous_commit", "on")] {
+            let show = at.store.write(move |tx| {
+                Box::pin(async move {
+                    let Engine::Postgres(db) = tx else { panic!("this is no PostgreSQL") };
+                    let set: String =
+                        sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(db).await?;
+                    Ok(set)
+                })
+            });
+            assert_eq!(show.await.unwrap(), value, "{setting}");
+        }
+    }
+}
+
 /// Appends to two rows, and meets the other writer between them when it is run for the first time.
 async fn cross(store: &Store, first: &'static str, second: &'static str, meet: Arc<Barrier>) -> Result<(), StoreError> {
     let met = Arc::new(AtomicBool::new(false));
@@ -425,8 +451,10 @@ async fn plan(at: &Fixture, room: &[(&'static str, Sql)], name: &str) -> Vec<Str
 async fn the_queues_are_walked_by_index_without_sorting() {
     let at = Fixture::open().await;
     for (room, name, index) in [
-        (deliveries::STATEMENTS, "CLAIM", "deliveries_due"),
+        (deliveries::STATEMENTS, "DUE", "deliveries_due"),
         (deliveries::STATEMENTS, "NEXT_DUE", "deliveries_due"),
+        (deliveries::STATEMENTS, "WAITING", "deliveries_due"),
+        (deliveries::lanes::STATEMENTS, "OPEN", "deliveries_lanes"),
         (events::STATEMENTS, "UNROUTED", "events_unrouted"),
         (events::held::STATEMENTS, "NEXT_HELD", "routings_due"),
         (plugin_sends::STATEMENTS, "DUE", "plugin_sends_due"),
@@ -459,8 +487,10 @@ async fn what_every_message_passes_reads_single_rows() {
         (plugins::values::STATEMENTS, "LOOK"),
         (plugins::effects::STATEMENTS, "RAISE"),
         (plugin_sends::STATEMENTS, "SETTLE"),
-        (deliveries::STATEMENTS, "CLAIMED"),
-        (deliveries::STATEMENTS, "SETTLE"),
+        (events::routing::STATEMENTS, "NUMBER"),
+        (deliveries::settle::STATEMENTS, "RETRY"),
+        (deliveries::again::STATEMENTS, "PLACE"),
+        (deliveries::again::STATEMENTS, "AGAIN"),
         (sends::STATEMENTS, "ADVANCE"),
     ] {
         let steps = plan(&at, room, name).await;

@@ -1,35 +1,40 @@
-//! One attempt, from a claimed row to a settled one, as four types: what exists at each point is what the type holds.
+//! One attempt, from a due delivery to a settled one, as four types: what exists at each point is what the type holds.
 //!
 //! ```text
-//! Due ──sign──▶ Signed ──post──▶ Answered ──judge──▶ Settled ──record──▶ row
+//! Due ──sign──▶ Signed ──post──▶ Answered ──judge──▶ Settled ──▶ row
 //! ```
 //!
-//! Only `post` and `record` touch the world, and no transaction is open during `post`.
+//! Only `post` touches the world.
 //!
-//! Invariants: the body that is posted is the stored one, byte for byte, under the delivery's own id; no stored header
-//! takes the place of one of ours, and no stored path leaves the endpoint's.
+//! Invariants: the body that is posted is the stored one, byte for byte, under the delivery's own id; no header of a
+//! plugin or an endpoint takes the place of one of ours, and no stored path leaves the endpoint's.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use secrecy::ExposeSecret as _;
 use url::Url;
 
+use super::lane::Answer as Verdict;
 use super::{retry, sign};
-use crate::egress::{Answer, Egress, EgressError, Request};
-use crate::model::{Attempt, AttemptOutcome, Delivery, DeliveryId, EndpointId, Millis, SessionId};
-use crate::store::deliveries::Settlement;
-use crate::store::{Store, StoreError};
+use crate::egress::{Egress, Exchange, Request};
+use crate::model::{
+    Attempt, AttemptOutcome, Delivery, DeliveryId, Endpoint, EndpointId, ErrorClass, Millis, Phases, SessionId,
+};
+use crate::store::deliveries::{self, Settlement};
 
-/// Bytes read of an answer. Its content decides nothing; reading it lets the connection be used again.
-const ANSWER_LIMIT: usize = 64 * 1024;
-
-/// A claimed delivery.
+/// A delivery whose turn it is, and where it goes.
 #[derive(Debug)]
-pub(super) struct Due(pub(super) Delivery);
+pub(super) struct Due {
+    pub(super) delivery: Delivery,
+    pub(super) endpoint: Arc<Endpoint>,
+}
 
 /// A request ready for the wire.
 #[derive(Debug)]
 pub(super) struct Signed {
-    claim: Claim,
+    of: Of,
     request: Request,
     started_at: Millis,
 }
@@ -37,7 +42,7 @@ pub(super) struct Signed {
 /// What the receiver made of it.
 #[derive(Debug)]
 pub(super) struct Answered {
-    claim: Claim,
+    of: Of,
     attempt: Attempt,
     retry_after: Option<Duration>,
 }
@@ -45,52 +50,64 @@ pub(super) struct Answered {
 /// What is to be written.
 #[derive(Debug)]
 pub(super) struct Settled {
-    pub(super) claim: Claim,
+    pub(super) delivery: DeliveryId,
+    pub(super) endpoint: EndpointId,
+    pub(super) session: SessionId,
+    /// Attempts made before this one.
+    pub(super) earlier: u32,
     pub(super) attempt: Attempt,
     pub(super) then: Settlement,
 }
 
-/// The claim under which an attempt runs, and what the log calls it.
+/// The delivery an attempt is of.
 #[derive(Clone, Debug)]
-pub(super) struct Claim {
-    pub(super) delivery: DeliveryId,
-    pub(super) endpoint: EndpointId,
-    pub(super) session: SessionId,
-    pub(super) epoch: i64,
+struct Of {
+    delivery: DeliveryId,
+    endpoint: EndpointId,
+    session: SessionId,
     /// Attempts made before this one.
-    pub(super) earlier: u32,
+    earlier: u32,
+    /// Of them, those before its schedule began anew.
+    replayed_from: u32,
 }
 
 impl Due {
     /// Signs the stored body at `now`. A delivery that cannot be signed is answered already: nothing goes out.
     pub(super) fn sign(self, now: Millis, deadline: Duration) -> Result<Signed, Box<Answered>> {
-        let Self(delivery) = self;
-        let claim = Claim {
+        let Self { delivery, endpoint } = self;
+        let of = Of {
             delivery: delivery.id,
-            endpoint: delivery.endpoint.id,
-            session: delivery.endpoint.session,
-            epoch: delivery.epoch,
+            endpoint: delivery.endpoint,
+            session: delivery.session,
             earlier: delivery.attempts,
+            replayed_from: delivery.replayed_from,
         };
         let shape = delivery.shape;
-        let signature = match sign::headers(&delivery.endpoint.secret, &claim.delivery, now, &shape.body) {
+        let signature = match sign::headers(endpoint.keys.at(now), &of.delivery, now, &shape.body) {
             Ok(headers) => headers,
-            Err(error) => return Err(Box::new(Answered::unanswered(claim, now, &error.to_string()))),
+            Err(error) => return Err(Box::new(Answered::unsigned(of, now, &error.to_string()))),
         };
         let mut headers = vec![("content-type".to_owned(), shape.content_type)];
         headers.extend(signature);
-        let free = |(name, _): &(String, String)| !headers.iter().any(|(ours, _)| ours.eq_ignore_ascii_case(name));
-        let theirs: Vec<_> = shape.headers.into_iter().filter(free).collect();
-        headers.extend(theirs);
+        if delivery.sequence > 0 {
+            headers.push(("wagate-sequence".to_owned(), delivery.sequence.to_string()));
+        }
+        // The endpoint's own go before a plugin's.
+        let own = endpoint.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned()));
+        for (name, value) in own.chain(shape.headers) {
+            if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+                headers.push((name, value));
+            }
+        }
         let request = Request {
             method: "POST".to_owned(),
-            url: below(delivery.endpoint.url.url(), &shape.path_suffix),
+            url: below(endpoint.url.url(), &shape.path_suffix),
             headers,
             body: shape.body,
             deadline,
-            answer_limit: ANSWER_LIMIT,
+            answer_limit: Attempt::ANSWER_KEPT,
         };
-        Ok(Signed { claim, request, started_at: now })
+        Ok(Signed { of, request, started_at: now })
     }
 }
 
@@ -123,97 +140,150 @@ impl Signed {
     /// Posts it and waits for the answer, at most the deadline given to [`Due::sign`].
     pub(super) async fn post(self, egress: &Egress) -> Answered {
         let begun = Instant::now();
-        let result = egress.exchange(self.request).await;
+        let exchange = egress.exchange(self.request).await;
         let took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Answered::new(self.claim, self.started_at, took_ms, result)
+        Answered::new(self.of, self.started_at, took_ms, exchange)
     }
 }
 
 impl Answered {
-    fn new(claim: Claim, started_at: Millis, took_ms: i64, result: Result<Answer, EgressError>) -> Self {
-        let ended = started_at.after(Duration::from_millis(u64::try_from(took_ms).unwrap_or(0)));
-        let (outcome, retry_after) = match result {
-            Ok(Answer { status, .. }) if (200..300).contains(&status) => (AttemptOutcome::Accepted { status }, None),
+    fn new(of: Of, started_at: Millis, took_ms: i64, exchange: Exchange) -> Self {
+        let Exchange { result, phases, address } = exchange;
+        let ended = started_at.after(Duration::from_millis(took_ms.unsigned_abs()));
+        let (outcome, retry_after, answer) = match result {
+            Ok(answer) if (200..300).contains(&answer.status) => {
+                (AttemptOutcome::Accepted { status: answer.status }, None, answer.body)
+            }
             Ok(answer) => {
                 let asked = answer.header("retry-after").and_then(|header| retry::asked(header, ended));
-                (AttemptOutcome::Refused { status: answer.status }, asked)
+                (AttemptOutcome::Refused { status: answer.status }, asked, answer.body)
             }
-            Err(error) => (AttemptOutcome::Unanswered { error: error.to_string() }, None),
+            Err(error) => {
+                let outcome = AttemptOutcome::Unanswered { class: error.class(), error: error.to_string() };
+                (outcome, None, Bytes::new())
+            }
         };
-        Self { claim, attempt: Attempt { started_at, took_ms, outcome }, retry_after }
+        Self { of, attempt: Attempt { started_at, took_ms, phases, address, outcome, answer }, retry_after }
     }
 
-    fn unanswered(claim: Claim, at: Millis, error: &str) -> Self {
-        let outcome = AttemptOutcome::Unanswered { error: error.to_owned() };
-        Self { claim, attempt: Attempt { started_at: at, took_ms: 0, outcome }, retry_after: None }
+    fn unsigned(of: Of, at: Millis, error: &str) -> Self {
+        let outcome = AttemptOutcome::Unanswered { class: ErrorClass::Malformed, error: error.to_owned() };
+        let phases = Phases::default();
+        let attempt = Attempt { started_at: at, took_ms: 0, phases, address: None, outcome, answer: Bytes::new() };
+        Self { of, attempt, retry_after: None }
     }
 
     /// Decides what becomes of the delivery at `now`; `dice` in `0.0..1.0` spreads the retries.
     pub(super) fn judge(self, now: Millis, dice: f64) -> Settled {
-        let then = retry::next(&self.attempt.outcome, self.claim.earlier, self.retry_after, now, dice);
-        Settled { claim: self.claim, attempt: self.attempt, then }
+        let Of { delivery, endpoint, session, earlier, replayed_from } = self.of;
+        let tries = earlier.saturating_sub(replayed_from);
+        let then = retry::next(&self.attempt.outcome, tries, self.retry_after, now, dice);
+        Settled { delivery, endpoint, session, earlier, attempt: self.attempt, then }
     }
 }
 
 impl Settled {
-    /// Writes it, unless the claim is no longer the newest (`false`).
-    pub(super) async fn record(&self, store: &Store) -> Result<bool, StoreError> {
-        let deliveries = store.deliveries(crate::model::Scope::gateway());
-        deliveries.settle(&self.claim.delivery, self.claim.epoch, &self.attempt, self.then).await
+    /// As the store writes it.
+    pub(super) fn row(&self) -> deliveries::Settled {
+        deliveries::Settled {
+            delivery: self.delivery.clone(),
+            attempts: self.earlier,
+            attempt: self.attempt.clone(),
+            then: self.then,
+        }
+    }
+
+    /// What it says about the receiver.
+    pub(super) fn answer(&self) -> Verdict {
+        match self.attempt.outcome {
+            AttemptOutcome::Accepted { .. } => Verdict::Taken,
+            AttemptOutcome::Refused { status: 410 } => Verdict::Gone,
+            AttemptOutcome::Refused { status: 429 | 500..=599 } => Verdict::Ill,
+            AttemptOutcome::Refused { .. } | AttemptOutcome::Unanswered { class: ErrorClass::Malformed, .. } => {
+                Verdict::Refused
+            }
+            AttemptOutcome::Unanswered { .. } => Verdict::Ill,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use secrecy::SecretString;
 
     use super::*;
-    use crate::model::{Endpoint, Shape};
+    use crate::egress::{Answer, EgressError};
+    use crate::model::{DeadWhy, DeliveryOrder, EndpointLimits, EventFilter, Shape, SigningKey, UserId};
 
     const NOW: Millis = Millis(1_700_000_000_000);
     const DEADLINE: Duration = Duration::from_secs(15);
 
-    fn due(secret: &str, attempts: u32) -> Due {
-        Due(Delivery {
-            id: "dlv_1".parse().unwrap(),
-            event: "evt_1".parse().unwrap(),
-            endpoint: Endpoint {
-                id: "end_1".parse().unwrap(),
-                session: "ses_1".parse().unwrap(),
-                name: "default".to_owned(),
-                url: "https://example.org/hook".parse().unwrap(),
-                secret: secret.into(),
-            },
-            shape: Shape::json("{\"a\": 1}"),
-            attempts,
-            epoch: 7,
+    fn endpoint(secret: &str) -> Endpoint {
+        Endpoint {
+            id: "end_1".parse().unwrap(),
+            owner: UserId(1),
+            session: Some("ses_1".parse().unwrap()),
+            name: "default".to_owned(),
+            description: String::new(),
+            url: "https://example.org/hook".parse().unwrap(),
+            events: EventFilter::default(),
+            headers: vec![("x-token".to_owned(), "t0p".into()), ("webhook-id".to_owned(), "forged".into())],
+            keys: vec![SigningKey { secret: SecretString::from(secret), until: None }].into(),
+            order: DeliveryOrder::default(),
+            limits: EndpointLimits::default(),
+            disabled: None,
+            succeeded_at: None,
+            failing_since: None,
             created_at: NOW,
-        })
+        }
     }
 
-    fn answered(status: u16, headers: &[(&str, &str)]) -> Answered {
+    fn due(secret: &str, attempts: u32) -> Due {
+        let delivery = Delivery {
+            id: "dlv_1".parse().unwrap(),
+            event: "evt_1".parse().unwrap(),
+            session: "ses_1".parse().unwrap(),
+            endpoint: "end_1".parse().unwrap(),
+            chat: None,
+            sequence: 42,
+            shape: Shape::json("{\"a\": 1}"),
+            attempts,
+            replayed_from: 0,
+            created_at: NOW,
+        };
+        Due { delivery, endpoint: Arc::new(endpoint(secret)) }
+    }
+
+    fn after(result: Result<Answer, EgressError>) -> Settled {
+        let of = due("whsec_AAAA", 0).sign(NOW, DEADLINE).unwrap().of;
+        let exchange = Exchange { result, phases: Phases::default(), address: None };
+        Answered::new(of, NOW, 12, exchange).judge(NOW, 0.0)
+    }
+
+    fn answered(status: u16, headers: &[(&str, &str)]) -> Settled {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let answer = Answer { status, headers, body: Bytes::new(), cut: false };
-        let claim = due("whsec_AAAA", 0).sign(NOW, DEADLINE).unwrap().claim;
-        Answered::new(claim, NOW, 12, Ok(answer))
+        after(Ok(Answer { status, headers, body: Bytes::from_static(b"said"), cut: false }))
     }
 
     #[test]
     fn a_signed_request_carries_the_stored_body_and_the_delivery_s_id() {
         let signed = due("whsec_AAAA", 3).sign(NOW, DEADLINE).unwrap();
         assert_eq!(signed.request.body, "{\"a\": 1}");
-        assert_eq!((signed.claim.epoch, signed.claim.earlier), (7, 3));
+        assert_eq!(signed.of.earlier, 3);
         let header = |name: &str| signed.request.headers.iter().find(|(known, _)| known == name).unwrap().1.clone();
         assert_eq!(header("content-type"), "application/json");
         assert_eq!(header("webhook-id"), "dlv_1");
         assert_eq!(header("webhook-timestamp"), "1700000000");
+        assert_eq!(header("wagate-sequence"), "42");
+        assert_eq!(header("x-token"), "t0p");
     }
 
     #[test]
-    fn a_shape_sets_type_headers_and_path_but_none_of_our_headers() {
+    fn neither_plugin_nor_endpoint_sets_a_header_of_ours() {
         let mut due = due("whsec_AAAA", 0);
-        let pairs = [("x-kind", "invoice"), ("Webhook-Id", "forged"), ("webhook-signature", "v1,forged")];
-        due.0.shape = Shape {
+        let pairs =
+            [("x-kind", "invoice"), ("Webhook-Id", "forged"), ("webhook-signature", "v1,forged"), ("X-Token", "no")];
+        due.delivery.shape = Shape {
             body: Bytes::from_static(b"\xff\x00"),
             content_type: "application/cbor".to_owned(),
             headers: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
@@ -223,7 +293,8 @@ mod tests {
         assert_eq!(signed.url.as_str(), "https://example.org/hook/tickets/4%202");
         assert_eq!(signed.body, b"\xff\x00"[..]);
         let names: Vec<&str> = signed.headers.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["content-type", "webhook-id", "webhook-timestamp", "webhook-signature", "x-kind"]);
+        let ours = ["content-type", "webhook-id", "webhook-timestamp", "webhook-signature", "wagate-sequence"];
+        assert_eq!(names, [&ours[..], &["x-token", "x-kind"]].concat());
         assert_eq!((signed.headers[0].1.as_str(), signed.headers[1].1.as_str()), ("application/cbor", "dlv_1"));
     }
 
@@ -251,20 +322,43 @@ mod tests {
     #[test]
     fn a_delivery_that_cannot_be_signed_is_retried_with_the_reason() {
         let settled = due("nonsense", 0).sign(NOW, DEADLINE).unwrap_err().judge(NOW, 0.0);
-        assert!(matches!(settled.attempt.outcome, AttemptOutcome::Unanswered { error } if error.contains("secret")));
+        assert_eq!(settled.answer(), Verdict::Refused);
+        assert!(
+            matches!(settled.attempt.outcome, AttemptOutcome::Unanswered { error, .. } if error.contains("secret"))
+        );
         assert_eq!(settled.then, Settlement::Retry(Millis(NOW.0 + 5_000)));
     }
 
     #[test]
-    fn answers_become_settlements() {
-        assert_eq!(answered(200, &[]).judge(NOW, 0.0).then, Settlement::Delivered);
-        assert_eq!(answered(302, &[]).judge(NOW, 0.0).then, Settlement::Retry(Millis(NOW.0 + 5_000)));
-        assert_eq!(answered(410, &[("retry-after", "9")]).judge(NOW, 0.0).then, Settlement::Dead);
-        let asked = answered(503, &[("retry-after", "60")]).judge(NOW, 0.0);
-        assert_eq!(asked.then, Settlement::Retry(Millis(NOW.0 + 60_000)));
-        assert_eq!(
-            asked.attempt,
-            Attempt { started_at: NOW, took_ms: 12, outcome: AttemptOutcome::Refused { status: 503 } }
-        );
+    fn answers_become_settlements_and_say_how_the_receiver_is() {
+        let table = [
+            (200, Settlement::Delivered, Verdict::Taken),
+            (302, Settlement::Retry(Millis(NOW.0 + 5_000)), Verdict::Refused),
+            (404, Settlement::Retry(Millis(NOW.0 + 5_000)), Verdict::Refused),
+            (410, Settlement::Dead(DeadWhy::Gone), Verdict::Gone),
+            (429, Settlement::Retry(Millis(NOW.0 + 5_000)), Verdict::Ill),
+            (503, Settlement::Retry(Millis(NOW.0 + 5_000)), Verdict::Ill),
+        ];
+        for (status, then, verdict) in table {
+            let settled = answered(status, &[]);
+            assert_eq!((settled.then, settled.answer()), (then, verdict), "{status}");
+            assert_eq!(settled.attempt.answer, "said");
+        }
+        assert_eq!(answered(410, &[("retry-after", "9")]).then, Settlement::Dead(DeadWhy::Gone));
+        assert_eq!(answered(503, &[("retry-after", "60")]).then, Settlement::Retry(Millis(NOW.0 + 60_000)));
+        let silent = after(Err(EgressError::Deadline(DEADLINE)));
+        assert_eq!(silent.answer(), Verdict::Ill);
+        assert!(matches!(silent.attempt.outcome, AttemptOutcome::Unanswered { class: ErrorClass::Timeout, .. }));
+    }
+
+    #[test]
+    fn a_replay_begins_the_schedule_anew() {
+        let mut due = due("whsec_AAAA", 9);
+        due.delivery.replayed_from = 9;
+        let of = due.sign(NOW, DEADLINE).unwrap().of;
+        let exchange =
+            Exchange { result: Err(EgressError::Deadline(DEADLINE)), phases: Phases::default(), address: None };
+        let settled = Answered::new(of, NOW, 12, exchange).judge(NOW, 0.0);
+        assert_eq!((settled.then, settled.row().attempts), (Settlement::Retry(Millis(NOW.0 + 5_000)), 9));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::model::{AttemptOutcome, Millis};
+use crate::model::{AttemptOutcome, DeadWhy, Millis};
 use crate::store::deliveries::Settlement;
 
 const MINUTE: u64 = 60;
@@ -24,7 +24,7 @@ pub(super) const JITTER: f64 = 0.2;
 
 /// What becomes of a delivery after the attempt that ended like this at `now`.
 ///
-/// `earlier` counts the attempts before this one; `asked` is the receiver's `Retry-After`; `dice` lies in `0.0..1.0`.
+/// `earlier` counts the attempts of its schedule before this one; `asked` is the receiver's `Retry-After`; `dice` lies in `0.0..1.0`.
 pub(super) fn next(
     outcome: &AttemptOutcome,
     earlier: u32,
@@ -35,11 +35,11 @@ pub(super) fn next(
     match outcome {
         AttemptOutcome::Accepted { .. } => return Settlement::Delivered,
         // 410 Gone: the receiver says that nobody will ever listen here again.
-        AttemptOutcome::Refused { status: 410 } => return Settlement::Dead,
+        AttemptOutcome::Refused { status: 410 } => return Settlement::Dead(DeadWhy::Gone),
         AttemptOutcome::Refused { .. } | AttemptOutcome::Unanswered { .. } => {}
     }
     let wait = usize::try_from(earlier).ok().and_then(|index| WAITS.get(index));
-    let Some(&seconds) = wait else { return Settlement::Dead };
+    let Some(&seconds) = wait else { return Settlement::Dead(DeadWhy::Exhausted) };
     let wait = Duration::from_secs(seconds).mul_f64(1.0 + JITTER * dice.clamp(0.0, 1.0));
     let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
     Settlement::Retry(now.after(wait.max(asked)))
@@ -59,6 +59,7 @@ pub(super) fn asked(header: &str, now: Millis) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ErrorClass;
 
     const NOW: Millis = Millis(1_700_000_000_000);
 
@@ -83,8 +84,8 @@ mod tests {
             total += wait;
         }
         assert!(total > Duration::from_hours(72), "{total:?}");
-        assert_eq!(next(&failed(), 10, None, NOW, 0.0), Settlement::Dead);
-        assert_eq!(next(&failed(), u32::MAX, None, NOW, 0.0), Settlement::Dead);
+        assert_eq!(next(&failed(), 10, None, NOW, 0.0), Settlement::Dead(DeadWhy::Exhausted));
+        assert_eq!(next(&failed(), u32::MAX, None, NOW, 0.0), Settlement::Dead(DeadWhy::Exhausted));
     }
 
     #[test]
@@ -98,11 +99,11 @@ mod tests {
     #[test]
     fn success_is_any_2xx_and_gone_is_final() {
         assert_eq!(next(&AttemptOutcome::Accepted { status: 204 }, 3, None, NOW, 0.5), Settlement::Delivered);
-        assert_eq!(next(&AttemptOutcome::Refused { status: 410 }, 0, None, NOW, 0.5), Settlement::Dead);
+        assert_eq!(next(&AttemptOutcome::Refused { status: 410 }, 0, None, NOW, 0.5), Settlement::Dead(DeadWhy::Gone));
         for status in [301, 400, 401, 404, 408, 425, 429, 500, 502, 503, 504] {
             assert!(matches!(next(&AttemptOutcome::Refused { status }, 0, None, NOW, 0.5), Settlement::Retry(_)));
         }
-        let unanswered = AttemptOutcome::Unanswered { error: "refused".to_owned() };
+        let unanswered = AttemptOutcome::Unanswered { class: ErrorClass::Connect, error: "refused".to_owned() };
         assert!(matches!(next(&unanswered, 0, None, NOW, 0.5), Settlement::Retry(_)));
     }
 
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(wait(10), 30);
         assert_eq!(wait(120), 120);
         assert_eq!(wait(365 * 86_400), 86_400);
-        assert_eq!(next(&failed(), 10, Some(Duration::from_mins(1)), NOW, 0.0), Settlement::Dead);
+        assert_eq!(next(&failed(), 10, Some(Duration::from_mins(1)), NOW, 0.0), Settlement::Dead(DeadWhy::Exhausted));
     }
 
     #[test]

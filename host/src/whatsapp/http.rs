@@ -32,7 +32,8 @@ impl HttpClient for MediaHttp {
                 deadline: DEADLINE,
                 answer_limit: MEDIA_LIMIT,
             })
-            .await?;
+            .await
+            .result?;
         if answer.cut {
             bail!("the media file has more than {MEDIA_LIMIT} bytes");
         }

@@ -95,8 +95,8 @@ async fn fetch(egress: &Egress) -> Result<Triple, String> {
         answer_limit: 4 * 1024 * 1024,
     };
     let hint = "set WHATSAPP_VERSION, for example 2.3000.1026131876";
-    let answer =
-        egress.exchange(request).await.map_err(|error| format!("cannot fetch WhatsApp's version: {error}; {hint}"))?;
+    let answer = egress.exchange(request).await.result;
+    let answer = answer.map_err(|error| format!("cannot fetch WhatsApp's version: {error}; {hint}"))?;
     parse_sw_js(&String::from_utf8_lossy(&answer.body))
         .ok_or_else(|| format!("WhatsApp's page (status {}) names no version; {hint}", answer.status))
 }

@@ -142,15 +142,15 @@ async fn the_webhook_secret_stays_with_a_new_address_and_goes_with_the_webhook()
     assert_eq!(first.len(), "whsec_".len() + 44, "32 bytes of base64");
     assert!(sessions.set_webhook(&id, Some(&hook("https://example.org/moved"))).await.unwrap());
     assert_eq!(secret().await.as_ref(), Some(&first));
-    let endpoints = store.endpoints(scope).list(&id).await.unwrap();
+    let endpoints = store.endpoints(scope).list(Some(&id)).await.unwrap();
     assert_eq!(endpoints.len(), 1);
     assert_eq!(endpoints[0].url, hook("https://example.org/moved"));
-    assert_eq!(endpoints[0].secret.expose_secret(), first);
+    assert_eq!(endpoints[0].keys.secret().unwrap().expose_secret(), first);
 
     assert!(sessions.set_webhook(&id, None).await.unwrap());
     assert!(sessions.set_webhook(&id, None).await.unwrap(), "removing twice changes nothing");
     assert_eq!((secret().await, sessions.get(&id).await.unwrap().unwrap().webhook_url), (None, None));
-    assert!(store.endpoints(scope).list(&id).await.unwrap().is_empty());
+    assert!(store.endpoints(scope).list(Some(&id)).await.unwrap().is_empty());
 
     assert!(sessions.set_webhook(&id, Some(&hook("https://example.org/again"))).await.unwrap());
     assert_ne!(secret().await.unwrap(), first);

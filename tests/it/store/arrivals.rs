@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use wagate::model::{Incoming, MessageId, MessageKind, Scope, SessionId};
 
-use super::{Place, delivery, endpoint, forward, message, session, shop, user};
+use super::{Place, delivery, endpoint, forward, listed, message, session, shop, user};
 
 #[tokio::test]
 async fn a_message_is_new_once_for_each_of_its_five_parts() {
@@ -125,8 +125,8 @@ async fn an_event_is_routed_once_and_only_to_its_own_sessions_endpoints() {
     let (first, second) =
         tokio::join!(forward(&store, scope, &event, plan.clone()), forward(&store, scope, &event, plan));
     assert!(first != second, "one of them routed it");
-    assert_eq!(deliveries.list(&id, 10).await.unwrap().len(), 1);
-    assert!(deliveries.list(&other, 10).await.unwrap().is_empty());
+    assert_eq!(listed(&deliveries, &id).await.len(), 1);
+    assert!(listed(&deliveries, &other).await.is_empty());
     assert!(events.unrouted(None, 10).await.unwrap().is_empty());
 }
 

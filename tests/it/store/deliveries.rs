@@ -1,98 +1,84 @@
-//! Station three: claims, leases, epochs and attempts.
+//! Station three: what is due, what came of attempts, lanes, and having it posted again.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use secrecy::ExposeSecret;
-use wagate::model::{Attempt, AttemptOutcome, DeliveryState, Millis, Scope, SessionId};
+use wagate::model::{
+    AttemptOutcome, Chat, DeadWhy, Delivery, DeliveryOrder, DeliveryState, EndpointId, ErrorClass, Millis, Scope,
+    SessionId,
+};
 use wagate::store::Store;
-use wagate::store::deliveries::Settlement;
+use wagate::store::deliveries::{DeliveryFilter, Page, Settled, Settlement};
+use wagate::store::endpoints::EndpointChange;
+use wagate::store::events::NewDelivery;
 
-use super::{Place, START, delivery, endpoint, forward, hook, message, shop};
+use super::{Place, START, attempt, delivery, endpoint, forward, hook, listed, message, shop};
 
-const LEASE: Duration = Duration::from_secs(30);
-
-/// Receives `count` messages and routes each to the session's endpoint.
-async fn routed(store: &Store, scope: Scope, id: &SessionId, count: usize) {
+/// Receives `count` messages and routes each to the session's endpoint, all of one chat.
+pub(super) async fn routed(store: &Store, scope: Scope, id: &SessionId, count: usize) -> EndpointId {
     let endpoint = endpoint(store, id).await;
+    let chat: Chat = "6281381393739".parse().unwrap();
     let batch: Vec<_> = (0..count).map(|_| message(wagate::model::RequestId::new().to_string())).collect();
     let stored = store.events(scope).receive(id, &batch).await.unwrap();
-    let work = stored.iter().map(|event| {
-        let plan = vec![delivery(endpoint.clone(), format!("{{\"event\":\"{}\"}}", event.id))];
-        forward(store, scope, &event.id, plan)
-    });
-    assert!(join_all(work).await.into_iter().all(|fresh| fresh));
+    for event in &stored {
+        let plan = delivery(endpoint.clone(), format!("{{\"event\":\"{}\"}}", event.id));
+        assert!(forward(store, scope, &event.id, vec![NewDelivery { chat: Some(chat.clone()), ..plan }]).await);
+    }
+    endpoint
 }
 
-fn attempt(outcome: AttemptOutcome) -> Attempt {
-    Attempt { started_at: START, took_ms: 12, outcome }
+pub(super) fn settled(delivery: &Delivery, outcome: AttemptOutcome, then: Settlement) -> Settled {
+    Settled { delivery: delivery.id.clone(), attempts: delivery.attempts, attempt: attempt(outcome), then }
+}
+
+pub(super) fn accepted(delivery: &Delivery) -> Settled {
+    settled(delivery, AttemptOutcome::Accepted { status: 200 }, Settlement::Delivered)
+}
+
+#[tokio::test]
+async fn what_is_due_carries_everything_oldest_first() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let deliveries = store.deliveries(scope);
+    assert!(deliveries.waiting_endpoints().await.unwrap().is_empty());
+    routed(&store, scope, &id, 1).await;
+    place.clock.advance(Duration::from_secs(1));
+    let endpoint = routed(&store, scope, &id, 1).await;
+
+    let due = deliveries.due(&endpoint, 10).await.unwrap();
+    assert_eq!(due.iter().map(|delivery| delivery.created_at).collect::<Vec<_>>(), [START, Millis(START.0 + 1000)]);
+    for (delivery, sequence) in due.iter().zip(1..) {
+        assert_eq!((delivery.attempts, delivery.replayed_from, delivery.sequence), (0, 0, sequence));
+        assert_eq!(delivery.shape.body, format!("{{\"event\":\"{}\"}}", delivery.event));
+        assert_eq!((&delivery.endpoint, &delivery.session), (&endpoint, &id));
+    }
+    assert_eq!(deliveries.due(&endpoint, 1).await.unwrap().len(), 1);
+    assert_eq!(deliveries.due(&endpoint, 10).await.unwrap().len(), 2, "reading takes nothing away");
+    assert_eq!(deliveries.waiting_endpoints().await.unwrap(), [(endpoint.clone(), START)]);
+    let strangers = store.deliveries(Scope::of(wagate::model::UserId(4_711)));
+    assert!(strangers.due(&endpoint, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_competing_claimers_exactly_one_gets_each_delivery() {
+async fn of_attempts_with_one_number_one_is_settled() {
     let place = Place::new();
     let store = place.open().await;
     let (scope, id) = shop(&store).await;
-    routed(&store, scope, &id, 200).await;
-    let claimers = (0..8).map(|_| async {
-        let mut won = Vec::new();
-        loop {
-            let claimed = store.deliveries(scope).claim(7, LEASE).await.unwrap();
-            if claimed.is_empty() {
-                return won;
-            }
-            assert!(claimed.len() <= 7 && claimed.iter().all(|delivery| delivery.epoch == 1));
-            won.extend(claimed.into_iter().map(|delivery| delivery.id));
-        }
-    });
-    let won: Vec<_> = join_all(claimers).await.into_iter().flatten().collect();
-    assert_eq!(won.len(), 200);
-    assert_eq!(won.iter().collect::<HashSet<_>>().len(), 200);
-}
-
-#[tokio::test]
-async fn a_claim_carries_everything_a_delivery_needs_oldest_first() {
-    let place = Place::new();
-    let store = place.open().await;
-    let (scope, id) = shop(&store).await;
-    let endpoint = store.endpoints(scope).list(&id).await.unwrap().remove(0);
-    routed(&store, scope, &id, 1).await;
-    place.clock.advance(Duration::from_secs(1));
-    routed(&store, scope, &id, 1).await;
-
-    let claimed = store.deliveries(scope).claim(10, LEASE).await.unwrap();
-    assert_eq!(claimed.iter().map(|delivery| delivery.created_at).collect::<Vec<_>>(), [START, Millis(START.0 + 1000)]);
-    for delivery in &claimed {
-        assert_eq!((delivery.attempts, delivery.epoch), (0, 1));
-        assert_eq!(delivery.shape.body, format!("{{\"event\":\"{}\"}}", delivery.event));
-        assert_eq!((&delivery.endpoint.id, &delivery.endpoint.session), (&endpoint.id, &id));
-        assert_eq!(delivery.endpoint.url, hook("https://example.org/hook"));
-        assert_eq!(delivery.endpoint.secret.expose_secret(), endpoint.secret.expose_secret());
-    }
-}
-
-#[tokio::test]
-async fn a_claim_that_was_overtaken_settles_nothing() {
-    let place = Place::new();
-    let store = place.open().await;
-    let (scope, id) = shop(&store).await;
-    routed(&store, scope, &id, 1).await;
+    let endpoint = routed(&store, scope, &id, 60).await;
     let deliveries = store.deliveries(scope);
-    let slow = deliveries.claim(10, LEASE).await.unwrap().remove(0);
-    assert!(deliveries.claim(10, LEASE).await.unwrap().is_empty(), "leased");
-    place.clock.advance(LEASE.checked_sub(Duration::from_millis(1)).unwrap());
-    assert!(deliveries.claim(10, LEASE).await.unwrap().is_empty(), "leased to the last millisecond");
-    place.clock.advance(Duration::from_millis(1));
-    let quick = deliveries.claim(10, LEASE).await.unwrap().remove(0);
-    assert_eq!((quick.epoch, &quick.shape), (slow.epoch + 1, &slow.shape));
-
-    let accepted = attempt(AttemptOutcome::Accepted { status: 200 });
-    assert!(!deliveries.settle(&slow.id, slow.epoch, &accepted, Settlement::Delivered).await.unwrap());
-    assert!(deliveries.attempts(&slow.id).await.unwrap().is_empty());
-    assert!(deliveries.settle(&quick.id, quick.epoch, &accepted, Settlement::Delivered).await.unwrap());
-    assert!(!deliveries.settle(&quick.id, quick.epoch, &accepted, Settlement::Delivered).await.unwrap(), "once");
-    assert_eq!(deliveries.attempts(&quick.id).await.unwrap(), [accepted]);
+    let due = deliveries.due(&endpoint, 100).await.unwrap();
+    let twice = due.iter().chain(&due);
+    let won = join_all(twice.map(async |delivery| (delivery.id.clone(), deliveries.settle(accepted(delivery)).await)));
+    let won: Vec<_> = won.await.into_iter().filter(|(_, won)| *won.as_ref().unwrap()).map(|(id, _)| id).collect();
+    assert_eq!((won.len(), won.iter().collect::<HashSet<_>>().len()), (60, 60));
+    for delivery in &due {
+        assert_eq!(deliveries.attempts(&delivery.id).await.unwrap().len(), 1);
+    }
+    assert!(deliveries.due(&endpoint, 100).await.unwrap().is_empty());
+    let gone = Settled { delivery: "dlv_none".parse().unwrap(), ..accepted(&due[0]) };
+    assert!(!deliveries.settle(gone).await.unwrap());
 }
 
 #[tokio::test]
@@ -100,74 +86,124 @@ async fn settling_delivers_retries_or_gives_up_and_logs_each_attempt() {
     let place = Place::new();
     let store = place.open().await;
     let (scope, id) = shop(&store).await;
-    routed(&store, scope, &id, 1).await;
+    let endpoint = routed(&store, scope, &id, 1).await;
     let deliveries = store.deliveries(scope);
     let outcomes = [
-        AttemptOutcome::Unanswered { error: "connection refused".to_owned() },
+        AttemptOutcome::Unanswered { class: ErrorClass::Connect, error: "connection refused".to_owned() },
         AttemptOutcome::Refused { status: 503 },
         AttemptOutcome::Refused { status: 410 },
     ];
     for (made, outcome) in (0..).zip(&outcomes) {
-        let claimed = deliveries.claim(10, LEASE).await.unwrap().remove(0);
-        assert_eq!((claimed.attempts, claimed.epoch), (made, i64::from(made) + 1));
+        let due = deliveries.due(&endpoint, 10).await.unwrap().remove(0);
+        assert_eq!(due.attempts, made);
         let later = place.clock.now().after(Duration::from_secs(5));
-        let then = if made < 2 { Settlement::Retry(later) } else { Settlement::Dead };
-        assert!(deliveries.settle(&claimed.id, claimed.epoch, &attempt(outcome.clone()), then).await.unwrap());
-        let row = deliveries.list(&id, 10).await.unwrap().remove(0);
-        let (state, due) = if made < 2 { (DeliveryState::Waiting, Some(later)) } else { (DeliveryState::Dead, None) };
-        assert_eq!((row.id.clone(), row.state, row.attempts, row.due_at), (claimed.id, state, made + 1, due));
-        assert_eq!(deliveries.next_due().await.unwrap(), due);
-        assert!(deliveries.claim(10, LEASE).await.unwrap().is_empty(), "not due yet, or dead");
+        let then = if made < 2 { Settlement::Retry(later) } else { Settlement::Dead(DeadWhy::Gone) };
+        assert!(deliveries.settle(settled(&due, outcome.clone(), then)).await.unwrap());
+        let row = listed(&deliveries, &id).await.remove(0);
+        let (state, due_at) =
+            if made < 2 { (DeliveryState::Waiting, Some(later)) } else { (DeliveryState::Dead, None) };
+        assert_eq!((row.id.clone(), row.state, row.attempts, row.due_at), (due.id, state, made + 1, due_at));
+        assert_eq!(deliveries.next_due(&endpoint, place.clock.now()).await.unwrap(), due_at);
+        assert!(deliveries.due(&endpoint, 10).await.unwrap().is_empty(), "not due yet, or dead");
         place.clock.advance(Duration::from_secs(5));
     }
-    let id = deliveries.list(&id, 1).await.unwrap().remove(0).id;
-    let logged: Vec<_> = deliveries.attempts(&id).await.unwrap().into_iter().map(|attempt| attempt.outcome).collect();
-    assert_eq!(logged, outcomes);
-    assert!(deliveries.claim(10, LEASE).await.unwrap().is_empty());
+    let row = listed(&deliveries, &id).await.remove(0);
+    assert_eq!((row.dead_why, row.settled_at.is_some()), (Some(DeadWhy::Gone), true));
+    let logged = deliveries.attempts(&row.id).await.unwrap();
+    assert_eq!(logged, outcomes.map(attempt));
 }
 
 #[tokio::test]
-async fn next_due_is_the_end_of_a_lease_while_all_is_claimed() {
+async fn at_a_strict_endpoint_a_chat_waits_for_the_one_before() {
     let place = Place::new();
     let store = place.open().await;
     let (scope, id) = shop(&store).await;
+    let endpoint = endpoint(&store, &id).await;
+    let order = async |order| {
+        let change = EndpointChange { order: Some(order), ..EndpointChange::default() };
+        store.endpoints(scope).change(&endpoint, change).await.unwrap().unwrap();
+    };
+    order(DeliveryOrder::Strict).await;
+    routed(&store, scope, &id, 4).await;
     let deliveries = store.deliveries(scope);
-    assert_eq!(deliveries.next_due().await.unwrap(), None);
-    routed(&store, scope, &id, 2).await;
-    assert_eq!(deliveries.next_due().await.unwrap(), Some(START));
-    assert_eq!(deliveries.claim(1, LEASE).await.unwrap().len(), 1);
-    assert_eq!(deliveries.next_due().await.unwrap(), Some(START), "the other one");
-    assert_eq!(deliveries.claim(1, LEASE).await.unwrap().len(), 1);
-    assert_eq!(deliveries.next_due().await.unwrap(), Some(START.after(LEASE)));
-    let shown: Vec<_> = deliveries.list(&id, 10).await.unwrap().into_iter().map(|row| row.due_at).collect();
-    assert_eq!(shown, [Some(START), Some(START)], "a list shows since when");
-
-    assert_eq!(deliveries.release_leases().await.unwrap(), 2);
-    assert_eq!(deliveries.release_leases().await.unwrap(), 0);
-    assert_eq!(deliveries.claim(10, LEASE).await.unwrap().len(), 2, "due again at once");
+    let due = async || deliveries.due(&endpoint, 10).await.unwrap();
+    let sequences = |due: &[Delivery]| due.iter().map(|delivery| delivery.sequence).collect::<Vec<_>>();
+    let first = due().await;
+    assert_eq!(sequences(&first), [1]);
+    let later = place.clock.now().after(Duration::from_secs(5));
+    let refused = settled(&first[0], AttemptOutcome::Refused { status: 500 }, Settlement::Retry(later));
+    assert!(deliveries.settle(refused).await.unwrap());
+    assert!(due().await.is_empty(), "the next waits for the retry");
+    place.clock.advance(Duration::from_secs(5));
+    assert!(deliveries.settle(accepted(&due().await[0])).await.unwrap());
+    let second = due().await;
+    assert_eq!(sequences(&second), [2]);
+    assert_eq!(deliveries.skip(&second[0].id).await.unwrap(), Some(endpoint.clone()));
+    assert_eq!(deliveries.skip(&second[0].id).await.unwrap(), None, "it is given up already");
+    assert_eq!(sequences(&due().await), [3]);
+    order(DeliveryOrder::Parallel).await;
+    assert_eq!(sequences(&due().await), [3, 4]);
+    order(DeliveryOrder::Strict).await;
+    assert_eq!(sequences(&due().await), [3]);
 }
 
 #[tokio::test]
-async fn a_moved_webhook_takes_its_deliveries_along_and_a_removed_one_drops_those_that_wait() {
+async fn a_delivery_is_posted_again_as_it_was() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (scope, id) = shop(&store).await;
+    let endpoint = routed(&store, scope, &id, 3).await;
+    let deliveries = store.deliveries(scope);
+    let due = deliveries.due(&endpoint, 10).await.unwrap();
+    for delivery in &due {
+        assert!(deliveries.settle(accepted(delivery)).await.unwrap());
+    }
+    assert_eq!(deliveries.replay(&due[1].id).await.unwrap(), Some(endpoint.clone()));
+    let again = deliveries.due(&endpoint, 10).await.unwrap().remove(0);
+    assert_eq!((&again.id, &again.shape, again.attempts, again.replayed_from), (&due[1].id, &due[1].shape, 1, 1));
+    let dead = settled(&again, AttemptOutcome::Refused { status: 500 }, Settlement::Dead(DeadWhy::Exhausted));
+    assert!(deliveries.settle(dead).await.unwrap());
+
+    let filter = DeliveryFilter { states: vec![DeliveryState::Delivered], ..DeliveryFilter::default() };
+    assert_eq!(deliveries.count(&filter).await.unwrap(), 2);
+    let replays = store.replays(scope);
+    let replay = replays.start(scope.user().unwrap(), filter, 10).await.unwrap();
+    assert_eq!((replay.total, replays.running().await.unwrap().len()), (2, 1));
+    routed(&store, scope, &id, 1).await;
+    let step = replays.advance(&replay.id, 1).await.unwrap();
+    assert_eq!((step.endpoints, step.ended), (vec![endpoint.clone()], false));
+    let step = replays.advance(&replay.id, 5).await.unwrap();
+    assert_eq!((step.endpoints, step.ended), (vec![endpoint.clone()], false));
+    assert!(replays.advance(&replay.id, 5).await.unwrap().ended);
+    assert_eq!(deliveries.due(&endpoint, 10).await.unwrap().len(), 3, "two of them again, and the new one");
+    let done = replays.get(&replay.id).await.unwrap().unwrap();
+    assert_eq!((done.done, done.ended_at.is_some()), (2, true));
+    assert!(!replays.cancel(&replay.id).await.unwrap());
+
+    let page = Page { before: None, limit: 2 };
+    let first = deliveries.list(&DeliveryFilter::default(), page).await.unwrap();
+    let page = Page { before: first.last().map(|row| row.id.clone()), limit: 2 };
+    let second = deliveries.list(&DeliveryFilter::default(), page).await.unwrap();
+    let sequences: Vec<_> = first.iter().chain(&second).map(|row| row.sequence).collect();
+    assert_eq!(sequences, [4, 3, 2, 1]);
+}
+
+#[tokio::test]
+async fn a_removed_webhook_drops_what_waits_and_keeps_what_was_delivered() {
     let place = Place::new();
     let store = place.open().await;
     let (scope, id) = shop(&store).await;
     let (sessions, deliveries) = (store.sessions(scope), store.deliveries(scope));
-    routed(&store, scope, &id, 3).await;
-    let first = deliveries.claim(1, LEASE).await.unwrap().remove(0);
-    let accepted = attempt(AttemptOutcome::Accepted { status: 204 });
-    assert!(deliveries.settle(&first.id, first.epoch, &accepted, Settlement::Delivered).await.unwrap());
-
+    let endpoint = routed(&store, scope, &id, 3).await;
+    let due = deliveries.due(&endpoint, 2).await.unwrap();
+    assert!(deliveries.settle(accepted(&due[0])).await.unwrap());
     sessions.set_webhook(&id, Some(&hook("https://example.org/moved"))).await.unwrap();
-    let second = deliveries.claim(1, LEASE).await.unwrap().remove(0);
-    assert_eq!(second.endpoint.url, hook("https://example.org/moved"));
+    assert_eq!(deliveries.due(&endpoint, 2).await.unwrap().len(), 2, "they go to the new address");
 
     sessions.set_webhook(&id, None).await.unwrap();
-    let left = deliveries.list(&id, 10).await.unwrap();
-    assert_eq!(
-        left.iter().map(|row| (&row.id, row.state)).collect::<Vec<_>>(),
-        [(&first.id, DeliveryState::Delivered)]
-    );
-    assert!(!deliveries.settle(&second.id, second.epoch, &accepted, Settlement::Delivered).await.unwrap());
-    assert_eq!(deliveries.next_due().await.unwrap(), None);
+    let left = listed(&deliveries, &id).await;
+    let left: Vec<_> = left.iter().map(|row| (&row.id, row.state)).collect();
+    assert_eq!(left, [(&due[0].id, DeliveryState::Delivered)]);
+    assert!(!deliveries.settle(accepted(&due[1])).await.unwrap());
+    assert_eq!(deliveries.replay(&due[0].id).await.unwrap(), None, "nobody is there to take it");
 }

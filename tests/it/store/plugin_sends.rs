@@ -42,7 +42,7 @@ impl Asking {
         });
         let effects = Effects { sends: sends.collect(), ..Effects::default() };
         let routed = self.store.events(self.scope).route(&event, Routing { effects, ..Routing::default() }).await;
-        assert_eq!(routed.unwrap(), Routed::Done { raised: Vec::new() });
+        assert!(matches!(routed.unwrap(), Routed::Done { raised, .. } if raised.is_empty()));
         event
     }
 

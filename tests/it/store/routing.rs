@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wagate::model::{
-    Effects, Event, Happening, Hook, KeyWrite, Labels, LogLevel, LogLine, Millis, PluginEvent, PluginId, QueuedSend,
-    Scope, SessionId, Shape, Step,
+    Effects, EndpointId, Event, Happening, Hook, KeyWrite, Labels, LogLevel, LogLine, Millis, PluginEvent, PluginId,
+    QueuedSend, Scope, SessionId, Shape, Step,
 };
 use wagate::store::Store;
 use wagate::store::events::{NewDelivery, Outcome, Past, Routed, Routing};
@@ -13,7 +13,7 @@ use wagate::store::plugins::values;
 use wagate::store::sends::{Begun, NewSend};
 
 use super::plugins::installed;
-use super::{Place, START, delivery, endpoint, message, new_send, session, shop, user};
+use super::{Place, START, delivery, endpoint, listed, message, new_send, session, shop, user};
 
 /// A shop with a plugin and a message.
 struct Arrived {
@@ -107,6 +107,11 @@ fn labels() -> Labels {
     Labels::from([("route".to_owned(), "billing".to_owned())])
 }
 
+/// What a routing did that raised nothing.
+fn done(endpoints: &[EndpointId]) -> Routed {
+    Routed::Done { raised: Vec::new(), endpoints: endpoints.to_vec() }
+}
+
 #[tokio::test]
 async fn a_verdict_and_all_that_belongs_to_it_are_one_commit() {
     let at = Arrived::new().await;
@@ -119,7 +124,7 @@ async fn a_verdict_and_all_that_belongs_to_it_are_one_commit() {
         deliveries: vec![delivery(to.clone(), "{}")],
         ..Routing::default()
     };
-    let Routed::Done { raised } = at.route(routing.clone()).await else { panic!("committed") };
+    let Routed::Done { raised, .. } = at.route(routing.clone()).await else { panic!("committed") };
     assert_eq!((raised.len(), raised[0].kind().as_str(), &raised[0].session), (1, "plugin.ticket", &at.session));
     assert!(matches!(&raised[0].what, Happening::Plugin(event) if *event == routing.effects.events[0]));
     assert_eq!(at.store.events(at.scope).get(&raised[0].id).await.unwrap().as_ref(), Some(&raised[0]));
@@ -141,13 +146,13 @@ async fn a_verdict_and_all_that_belongs_to_it_are_one_commit() {
 
     assert_eq!(at.route(routing).await, Routed::Already);
     assert_eq!(at.store.plugins(at.scope).logs(&at.plugin, 10).await.unwrap().len(), 1);
-    assert_eq!(at.store.deliveries(at.scope).list(&at.session, 10).await.unwrap().len(), 1);
+    assert_eq!(listed(&at.store.deliveries(at.scope), &at.session).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_message_that_met_no_plugin_leaves_no_record() {
     let at = Arrived::new().await;
-    assert_eq!(at.route(Routing::default()).await, Routed::Done { raised: Vec::new() });
+    assert_eq!(at.route(Routing::default()).await, done(&[]));
     assert_eq!(at.store.events(at.scope).routing(&at.event.id).await.unwrap(), None);
     assert!(at.store.events(at.scope).unrouted(None, 10).await.unwrap().is_empty());
 }
@@ -156,7 +161,7 @@ async fn a_message_that_met_no_plugin_leaves_no_record() {
 async fn a_dropped_event_is_routed_and_says_why() {
     let at = Arrived::new().await;
     let outcome = Outcome::Dropped { code: "spam".to_owned(), detail: Some("a known sender".to_owned()) };
-    assert_eq!(at.route(Routing { outcome, ..Routing::default() }).await, Routed::Done { raised: Vec::new() });
+    assert_eq!(at.route(Routing { outcome, ..Routing::default() }).await, done(&[]));
     let record = at.store.events(at.scope).routing(&at.event.id).await.unwrap().unwrap();
     assert_eq!((record.outcome.as_str(), record.code.as_deref()), ("dropped", Some("spam")));
     assert_eq!(record.detail.as_deref(), Some("a known sender"));
@@ -170,7 +175,7 @@ async fn a_deferred_event_is_held_until_its_time_and_then_routed() {
     let until = START.after(Duration::from_secs(30));
     let outcome = Outcome::Deferred { until, plugin: at.plugin.clone() };
     let deferred = Routing { outcome, steps: vec![at.step()], ..Routing::default() };
-    assert_eq!(at.route(deferred.clone()).await, Routed::Done { raised: Vec::new() });
+    assert_eq!(at.route(deferred.clone()).await, done(&[]));
     assert_eq!(at.route(deferred.clone()).await, Routed::Already, "another passage of the same number");
     assert!(events.unrouted(None, 10).await.unwrap().is_empty(), "its time comes");
     assert_eq!(events.next_held().await.unwrap(), Some(until));
@@ -180,11 +185,11 @@ async fn a_deferred_event_is_held_until_its_time_and_then_routed() {
     let later = until.after(Duration::from_secs(30));
     let outcome = Outcome::Deferred { until: later, plugin: at.plugin.clone() };
     let again = Routing { past: past(1, 0), outcome, ..deferred };
-    assert_eq!(at.route(again).await, Routed::Done { raised: Vec::new() });
+    assert_eq!(at.route(again).await, done(&[]));
     assert!(events.held(until, 10).await.unwrap().is_empty());
     assert_eq!(events.held(later, 10).await.unwrap(), [(at.event.clone(), past(2, 0))]);
 
-    assert_eq!(at.route(Routing { past: past(2, 0), ..Routing::default() }).await, Routed::Done { raised: Vec::new() });
+    assert_eq!(at.route(Routing { past: past(2, 0), ..Routing::default() }).await, done(&[]));
     let record = events.routing(&at.event.id).await.unwrap().unwrap();
     assert_eq!((record.outcome.as_str(), record.tries, record.due_at), ("forwarded", 3, None));
     assert_eq!(events.next_held().await.unwrap(), None);
@@ -228,7 +233,7 @@ async fn a_write_is_made_only_while_what_it_relied_on_stands() {
         expected: Some(expected.map(|text| text.as_bytes().to_vec())),
         ..at.write("count", value)
     };
-    let done = Routed::Done { raised: Vec::new() };
+    let done = done(&[]);
     assert_eq!(at.written(vec![relying(None, "1")]).await, done);
     assert_eq!(at.written(vec![relying(None, "1")]).await, Routed::Conflict);
     assert_eq!(at.written(vec![relying(Some("0"), "1")]).await, Routed::Conflict);
@@ -243,12 +248,12 @@ async fn a_write_is_made_only_while_what_it_relied_on_stands() {
     assert_eq!(at.route(routing.clone()).await, Routed::Conflict);
     assert_eq!(at.value("other").await, None);
     assert!(at.store.plugin_sends(at.scope).of_event(&at.event.id).await.unwrap().is_empty());
-    assert!(at.store.deliveries(at.scope).list(&at.session, 10).await.unwrap().is_empty());
+    assert!(listed(&at.store.deliveries(at.scope), &at.session).await.is_empty());
     assert_eq!(at.store.events(at.scope).routing(&at.event.id).await.unwrap(), None);
 
     let effects = Effects { writes: vec![relying(Some("1"), "2")], ..at.effects() };
     assert!(
-        matches!(at.route(Routing { effects, ..routing.clone() }).await, Routed::Done { raised } if raised.len() == 1)
+        matches!(at.route(Routing { effects, ..routing.clone() }).await, Routed::Done { raised, .. } if raised.len() == 1)
     );
     assert_eq!(at.value("count").await.as_deref(), Some(&b"2"[..]));
     assert_eq!(at.route(routing).await, Routed::Already, "an event that is routed conflicts with nothing");
@@ -269,7 +274,7 @@ async fn a_value_whose_time_is_over_is_not_there() {
     let relied = KeyWrite { expected: Some(Some(b"x".to_vec())), ..brief.clone() };
     assert_eq!(at.written(vec![relied]).await, Routed::Conflict);
     let absent = KeyWrite { expected: Some(None), expires_at: None, ..brief };
-    assert_eq!(at.written(vec![absent]).await, Routed::Done { raised: Vec::new() });
+    assert_eq!(at.written(vec![absent]).await, done(&[]));
     assert_eq!((at.value("brief").await.as_deref(), at.usage().await), (Some(&b"x"[..]), (2, 13)));
 }
 
@@ -281,7 +286,7 @@ async fn a_value_above_the_quota_is_left_out_and_the_log_says_so() {
     let full =
         (0..most).map(|n| KeyWrite { expires_at: expires_at.filter(|_| n < 5), ..at.write(&format!("k{n}"), "v") });
     at.written(full.collect()).await;
-    let done = Routed::Done { raised: Vec::new() };
+    let done = done(&[]);
     assert_eq!(at.written(vec![at.write("one more", "v"), at.write("k7", "w")]).await, done);
     assert_eq!((at.value("one more").await, at.value("k7").await), (None, Some(b"w".to_vec())));
     let logs = at.store.plugins(at.scope).logs(&at.plugin, 10).await.unwrap();
@@ -322,7 +327,7 @@ async fn what_belongs_to_a_plugin_that_is_gone_or_anothers_is_left_out() {
     }
     logs.push(at.line());
     let routed = at.route(Routing { effects, logs, ..Routing::default() }).await;
-    assert!(matches!(routed, Routed::Done { raised } if raised.len() == 1), "its own alone");
+    assert!(matches!(routed, Routed::Done { raised, .. } if raised.len() == 1), "its own alone");
     assert_eq!(at.store.plugin_sends(at.scope).of_event(&at.event.id).await.unwrap().len(), 1);
     assert_eq!(at.store.plugins(Scope::of(bob)).value(&theirs, "seen").await.unwrap(), None);
     assert!(at.store.plugins(Scope::of(bob)).logs(&theirs, 10).await.unwrap().is_empty());
@@ -330,7 +335,7 @@ async fn what_belongs_to_a_plugin_that_is_gone_or_anothers_is_left_out() {
 }
 
 #[tokio::test]
-async fn any_shape_survives_to_its_claim() {
+async fn any_shape_survives_until_it_is_due() {
     let at = Arrived::new().await;
     let to = endpoint(&at.store, &at.session).await;
     let pairs = vec![("x-kind".to_owned(), "Rechnung: ä".to_owned()), ("x-two".to_owned(), String::new())];
@@ -343,10 +348,11 @@ async fn any_shape_survives_to_its_claim() {
     });
     let plain = Shape::json("{}");
     let all: Vec<Shape> = shapes.into_iter().chain([plain]).collect();
-    let deliveries = all.iter().map(|shape| NewDelivery { endpoint: to.clone(), shape: shape.clone() }).collect();
+    let deliveries =
+        all.iter().map(|shape| NewDelivery { endpoint: to.clone(), chat: None, shape: shape.clone() }).collect();
     at.route(Routing { deliveries, ..Routing::default() }).await;
-    let claimed = at.store.deliveries(at.scope).claim(10, Duration::from_secs(30)).await.unwrap();
-    assert_eq!(claimed.into_iter().map(|delivery| delivery.shape).collect::<Vec<_>>(), all);
+    let due = at.store.deliveries(at.scope).due(&to, 10).await.unwrap();
+    assert_eq!(due.into_iter().map(|delivery| delivery.shape).collect::<Vec<_>>(), all);
 }
 
 #[tokio::test]

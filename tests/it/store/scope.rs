@@ -1,11 +1,9 @@
 //! Tenants apart: whatever one user asks about another's rows, nothing is there.
 
-use std::time::Duration;
+use wagate::model::{AttemptOutcome, Link, MessageId, MessageState, Millis, Scope};
+use wagate::store::deliveries::{DeliveryFilter, Settled, Settlement};
 
-use wagate::model::{Attempt, AttemptOutcome, Link, MessageId, MessageState, Millis, Scope};
-use wagate::store::deliveries::Settlement;
-
-use super::{Place, delivery, endpoint, forward, hook, message, new_send, session, user};
+use super::{Place, attempt, delivery, endpoint, forward, hook, listed, message, new_send, session, user};
 
 #[tokio::test]
 async fn another_users_sessions_are_not_there() {
@@ -55,19 +53,32 @@ async fn another_users_events_deliveries_and_sends_are_not_there() {
     assert!(!forward(&store, bob, &event, plan.clone()).await);
     assert!(forward(&store, ann, &event, plan).await);
 
-    let lease = Duration::from_secs(30);
     let deliveries = store.deliveries(bob);
-    assert!(store.endpoints(bob).list(&id).await.unwrap().is_empty());
-    assert_eq!(deliveries.next_due().await.unwrap(), None);
-    assert!(deliveries.claim(10, lease).await.unwrap().is_empty());
-    let claimed = store.deliveries(ann).claim(10, lease).await.unwrap().remove(0);
-    assert_eq!(deliveries.release_leases().await.unwrap(), 0);
-    let attempt = Attempt { started_at: Millis(1), took_ms: 1, outcome: AttemptOutcome::Accepted { status: 200 } };
-    assert!(!deliveries.settle(&claimed.id, claimed.epoch, &attempt, Settlement::Dead).await.unwrap());
-    assert!(store.deliveries(ann).settle(&claimed.id, claimed.epoch, &attempt, Settlement::Delivered).await.unwrap());
-    assert!(deliveries.list(&id, 10).await.unwrap().is_empty());
-    assert!(deliveries.attempts(&claimed.id).await.unwrap().is_empty());
-    assert_eq!(store.deliveries(ann).attempts(&claimed.id).await.unwrap().len(), 1);
+    let endpoint = endpoint(&store, &id).await;
+    assert!(store.endpoints(bob).list(Some(&id)).await.unwrap().is_empty());
+    assert!(store.endpoints(bob).get(&endpoint).await.unwrap().is_none());
+    assert!(deliveries.waiting_endpoints().await.unwrap().is_empty());
+    assert!(deliveries.due(&endpoint, 10).await.unwrap().is_empty());
+    assert_eq!(deliveries.next_due(&endpoint, Millis(0)).await.unwrap(), None);
+    let due = store.deliveries(ann).due(&endpoint, 10).await.unwrap().remove(0);
+    let attempt = attempt(AttemptOutcome::Accepted { status: 200 });
+    let settled = Settled { delivery: due.id.clone(), attempts: 0, attempt, then: Settlement::Delivered };
+    assert!(!deliveries.settle(settled.clone()).await.unwrap());
+    assert_eq!(deliveries.skip(&due.id).await.unwrap(), None);
+    assert!(store.deliveries(ann).settle(settled).await.unwrap());
+    assert_eq!(deliveries.replay(&due.id).await.unwrap(), None);
+    assert!(deliveries.get(&due.id).await.unwrap().is_none() && deliveries.shape(&due.id).await.unwrap().is_none());
+    assert_eq!(deliveries.count(&DeliveryFilter::default()).await.unwrap(), 0);
+    assert!(listed(&deliveries, &id).await.is_empty());
+    assert!(deliveries.attempts(&due.id).await.unwrap().is_empty());
+    assert_eq!(store.deliveries(ann).attempts(&due.id).await.unwrap().len(), 1);
+    let (mine, bobs) = (store.replays(ann), store.replays(bob));
+    let replay = mine.start(ann.user().unwrap(), DeliveryFilter::default(), 1).await.unwrap();
+    assert_eq!(replay.total, 1);
+    assert!(bobs.list().await.unwrap().is_empty() && bobs.get(&replay.id).await.unwrap().is_none());
+    assert!(!bobs.cancel(&replay.id).await.unwrap() && mine.cancel(&replay.id).await.unwrap());
+    let theirs = bobs.start(bob.user().unwrap(), DeliveryFilter::default(), 1).await.unwrap();
+    assert_eq!(theirs.total, 0);
 
     let (first, to) = (MessageId::from("3EB0".to_owned()), "6281381393739".parse().unwrap());
     let send = new_send(&id, &first, &to);

@@ -76,7 +76,8 @@ impl Rest {
                 deadline: Duration::from_secs(30),
                 answer_limit: 1024 * 1024,
             })
-            .await?;
+            .await
+            .result?;
         let text = String::from_utf8_lossy(&answer.body);
         ensure!((200..300).contains(&answer.status), "{method} {path} was answered {}: {text}", answer.status);
         serde_json::from_str(&text).with_context(|| format!("{method} {path} answered no JSON: {text}"))

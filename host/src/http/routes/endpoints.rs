@@ -1,49 +1,31 @@
-//! A session's webhook endpoints beyond the founding one. Plugins route to them by name.
+//! Webhook endpoints: of a session, the founding one included, and of all sessions of an account.
+
+pub(in crate::http) mod actions;
+mod body;
 
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use secrecy::ExposeSecret;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::super::Shared;
+use self::body::{EndpointBody, EndpointChanges, EndpointRequest};
 use super::super::caller::Caller;
-use super::super::docs::answers::{Body, Guarded, Named, Standing};
+use super::super::docs::answers::{Body, Guarded, Named, Parameter, Standing};
 use super::super::error::ApiError;
-use super::super::extract::{EndpointPath, Json, SessionPath};
+use super::super::extract::{EndpointPath, Json, LoneEndpointPath, Query, SessionPath};
+use super::super::{Shared, Site};
 use super::{Done, webhook};
-use crate::model::Endpoint;
+use crate::model::{Endpoint, SessionId};
 use crate::store::StoreError;
 
-/// An endpoint to be added.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct EndpointRequest {
-    /// The name plugins route to: 1 to 64 of `A-Z a-z 0-9 . _ -`, unique on its session; not `default`.
-    #[schema(example = "billing")]
-    name: String,
-    /// An `http` or `https` address.
-    #[schema(example = "https://myapp.com/webhook/billing")]
-    url: String,
-}
-
-/// Where a session's events are posted.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Endpoint)]
-pub(in crate::http) struct EndpointBody {
-    /// Its id.
-    #[schema(example = "end_0198c0ffee007000800000000000c0de")]
-    id: String,
-    /// The name plugins route to; the session's `webhook_url` is called `default`.
-    #[schema(example = "billing")]
-    name: String,
-    /// The address.
-    #[schema(example = "https://myapp.com/webhook/billing")]
-    url: String,
-    /// The signing secret (Standard Webhooks 1.0).
-    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
-    secret: String,
+/// Which endpoints.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Which {
+    /// Those of this session; all of the account when left out.
+    #[param(example = "1234567890")]
+    session: Option<String>,
 }
 
 /// List a session's webhook endpoints and their signing secrets
@@ -57,16 +39,17 @@ pub(in crate::http) async fn list(
     SessionPath(id): SessionPath,
 ) -> Result<Answer<Vec<EndpointBody>>, ApiError> {
     site.parts.store.sessions(caller.scope).get(&id).await?.ok_or_else(ApiError::no_session)?;
-    let endpoints = site.parts.store.endpoints(caller.scope).list(&id).await?;
+    let endpoints = site.parts.store.endpoints(caller.scope).list(Some(&id)).await?;
     if !endpoints.is_empty() {
         tracing::info!(session = %id, user = %caller.user.id, "webhook secrets shown");
     }
-    Ok(Answer(endpoints.into_iter().map(EndpointBody::from).collect()))
+    Ok(Answer(endpoints.iter().map(|endpoint| shown(&site, endpoint).with_keys(endpoint)).collect()))
 }
 
-/// Add a webhook endpoint
+/// Add a webhook endpoint to a session
 ///
-/// Every event of the session goes to each of its endpoints, unless a plugin routes it. At most 64 a session.
+/// Every event of the session that the endpoint asks for goes there, unless a plugin routes it. At most 64 a session. The
+/// signing secrets are in this answer, and at `GET /api/endpoints/{endpoint}/secret`.
 #[utoipa::path(post, path = "/api/sessions/{id}/endpoints", operation_id = "addEndpoint", tag = "Webhooks",
     params(("id" = String, Path, description = "The session", example = "1234567890")),
     request_body = EndpointRequest,
@@ -77,23 +60,106 @@ pub(in crate::http) async fn add(
     SessionPath(id): SessionPath,
     Json(request): Json<EndpointRequest>,
 ) -> Result<(StatusCode, Answer<EndpointBody>), ApiError> {
-    let name = checked_name(&request.name)?;
-    let url = webhook::parse(Some(&request.url))?;
-    let url = url.ok_or_else(|| ApiError::bad_request("invalid_webhook_url", "url: an endpoint needs an address"))?;
-    webhook::check(&site, &url).await?;
-    let added = site.parts.store.endpoints(caller.scope).add(&id, &name, &url).await;
-    let endpoint = added.map_err(|error| match error {
-        StoreError::Taken(what @ "the endpoint name") => {
-            ApiError::conflict("name_taken", format!("{what} {name} is taken on this session; choose another"))
-        }
-        StoreError::Taken(_) => {
-            ApiError::conflict("too_many", "the session has 64 endpoints, which is the limit; remove one first")
-        }
-        error => error.into(),
-    })?;
-    let endpoint = endpoint.ok_or_else(ApiError::no_session)?;
-    tracing::info!(session = %id, user = %caller.user.id, endpoint = %endpoint.id, "webhook endpoint added");
-    Ok((StatusCode::CREATED, Answer(endpoint.into())))
+    added(&site, &caller, Some(id), request).await
+}
+
+/// Add a webhook endpoint for all sessions
+///
+/// It gets the events of every session of the account, those to come included. At most 64 an account.
+#[utoipa::path(post, path = "/api/endpoints", operation_id = "addAccountEndpoint", tag = "Webhooks",
+    request_body = EndpointRequest,
+    responses((status = 201, description = "Added", body = EndpointBody), Body, Guarded, Standing))]
+pub(in crate::http) async fn add_to_account(
+    State(site): Shared,
+    caller: Caller,
+    Json(request): Json<EndpointRequest>,
+) -> Result<(StatusCode, Answer<EndpointBody>), ApiError> {
+    added(&site, &caller, None, request).await
+}
+
+/// List webhook endpoints
+///
+/// Those of the account, of all its sessions and of each, or those of one session. Without secrets.
+#[utoipa::path(get, path = "/api/endpoints", operation_id = "listAllEndpoints", tag = "Webhooks",
+    params(Which),
+    responses((status = 200, description = "The endpoints, oldest first", body = [EndpointBody]), Guarded, Parameter,
+              Named))]
+pub(in crate::http) async fn list_all(
+    State(site): Shared,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Answer<Vec<EndpointBody>>, ApiError> {
+    let session: Option<SessionId> = match which.session.as_deref() {
+        Some(id) => Some(id.parse().map_err(|_| ApiError::no_session())?),
+        None => None,
+    };
+    if let Some(id) = &session {
+        site.parts.store.sessions(caller.scope).get(id).await?.ok_or_else(ApiError::no_session)?;
+    }
+    let endpoints = site.parts.store.endpoints(caller.scope).list(session.as_ref()).await?;
+    Ok(Answer(endpoints.iter().map(|endpoint| shown(&site, endpoint)).collect()))
+}
+
+/// Show a webhook endpoint
+///
+/// With its health: whether its receiver takes what is posted, and if not, since when and until when it is left alone.
+#[utoipa::path(get, path = "/api/endpoints/{endpoint}", operation_id = "getEndpoint", tag = "Webhooks",
+    params(("endpoint" = String, Path, description = "The endpoint")),
+    responses((status = 200, description = "The endpoint", body = EndpointBody), Guarded, Named))]
+pub(in crate::http) async fn get(
+    State(site): Shared,
+    caller: Caller,
+    LoneEndpointPath(id): LoneEndpointPath,
+) -> Result<Answer<EndpointBody>, ApiError> {
+    let endpoint = site.parts.store.endpoints(caller.scope).get(&id).await?.ok_or_else(no_endpoint)?;
+    Ok(Answer(shown(&site, &endpoint)))
+}
+
+/// Change a webhook endpoint
+///
+/// What is left out stays. Deliveries that wait follow: they go to the new address with the new headers. A founding
+/// endpoint keeps its name.
+#[utoipa::path(patch, path = "/api/endpoints/{endpoint}", operation_id = "changeEndpoint", tag = "Webhooks",
+    params(("endpoint" = String, Path, description = "The endpoint")),
+    request_body = EndpointChanges,
+    responses((status = 200, description = "As it is now", body = EndpointBody), Body, Guarded, Named, Standing))]
+pub(in crate::http) async fn change(
+    State(site): Shared,
+    caller: Caller,
+    LoneEndpointPath(id): LoneEndpointPath,
+    Json(changes): Json<EndpointChanges>,
+) -> Result<Answer<EndpointBody>, ApiError> {
+    let endpoints = site.parts.store.endpoints(caller.scope);
+    let before = endpoints.get(&id).await?.ok_or_else(no_endpoint)?;
+    let change = changes.checked(before.limits)?;
+    if let Some(url) = &change.url {
+        webhook::check(&site, url).await?;
+    }
+    let name = change.name.clone().unwrap_or_default();
+    let changed = endpoints.change(&id, change).await.map_err(|error| taken(error, &name))?;
+    let endpoint = changed.ok_or_else(no_endpoint)?;
+    site.parts.webhooks.changed(&id);
+    tracing::info!(user = %caller.user.id, endpoint = %id, "webhook endpoint changed");
+    Ok(Answer(shown(&site, &endpoint)))
+}
+
+/// Remove a webhook endpoint by its id
+///
+/// Deliveries that wait for it are deleted with it.
+#[utoipa::path(delete, path = "/api/endpoints/{endpoint}", operation_id = "deleteEndpoint", tag = "Webhooks",
+    params(("endpoint" = String, Path, description = "The endpoint")),
+    responses((status = 200, description = "Removed", body = Done), Guarded, Named))]
+pub(in crate::http) async fn delete(
+    State(site): Shared,
+    caller: Caller,
+    LoneEndpointPath(id): LoneEndpointPath,
+) -> Result<Answer<Done>, ApiError> {
+    if !site.parts.store.endpoints(caller.scope).remove(&id).await? {
+        return Err(no_endpoint());
+    }
+    site.parts.webhooks.changed(&id);
+    tracing::info!(user = %caller.user.id, endpoint = %id, "webhook endpoint removed");
+    Ok(Answer(Done::new("Endpoint removed successfully")))
 }
 
 /// Remove a webhook endpoint
@@ -107,45 +173,50 @@ pub(in crate::http) async fn add(
 pub(in crate::http) async fn remove(
     State(site): Shared,
     caller: Caller,
-    EndpointPath(id, endpoint): EndpointPath,
+    EndpointPath(session, id): EndpointPath,
 ) -> Result<Answer<Done>, ApiError> {
-    if !site.parts.store.endpoints(caller.scope).remove(&id, &endpoint).await? {
-        return Err(ApiError::not_found("no endpoint with this id"));
+    let endpoints = site.parts.store.endpoints(caller.scope);
+    let here = endpoints.get(&id).await?.is_some_and(|endpoint| endpoint.session.as_ref() == Some(&session));
+    if !here || !endpoints.remove(&id).await? {
+        return Err(no_endpoint());
     }
-    tracing::info!(session = %id, user = %caller.user.id, %endpoint, "webhook endpoint removed");
+    site.parts.webhooks.changed(&id);
+    tracing::info!(%session, user = %caller.user.id, endpoint = %id, "webhook endpoint removed");
     Ok(Answer(Done::new("Endpoint removed successfully")))
 }
 
-fn checked_name(name: &str) -> Result<String, ApiError> {
-    let sound = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let name = name.trim();
-    if (1..=64).contains(&name.len()) && name.bytes().all(sound) {
-        return Ok(name.to_owned());
-    }
-    let message = "name: an endpoint's name has 1 to 64 characters from A-Z a-z 0-9 . _ -";
-    Err(ApiError::bad_request("invalid_name", message))
+async fn added(
+    site: &Site,
+    caller: &Caller,
+    session: Option<SessionId>,
+    request: EndpointRequest,
+) -> Result<(StatusCode, Answer<EndpointBody>), ApiError> {
+    let new = request.checked(caller.user.id, session)?;
+    webhook::check(site, &new.url).await?;
+    let name = new.name.clone();
+    let added = site.parts.store.endpoints(caller.scope).add(new).await.map_err(|error| taken(error, &name))?;
+    let endpoint = added.ok_or_else(ApiError::no_session)?;
+    tracing::info!(user = %caller.user.id, endpoint = %endpoint.id, "webhook endpoint added");
+    Ok((StatusCode::CREATED, Answer(shown(site, &endpoint).with_keys(&endpoint))))
 }
 
-impl From<Endpoint> for EndpointBody {
-    fn from(endpoint: Endpoint) -> Self {
-        Self {
-            id: endpoint.id.into(),
-            name: endpoint.name,
-            url: endpoint.url.into(),
-            secret: endpoint.secret.expose_secret().to_owned(),
-        }
-    }
+fn shown(site: &Site, endpoint: &Endpoint) -> EndpointBody {
+    EndpointBody::new(endpoint, site.parts.webhooks.pulse(&endpoint.id), site.parts.clock.now())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn no_endpoint() -> ApiError {
+    ApiError::not_found("no endpoint with this id")
+}
 
-    #[test]
-    fn names_are_short_and_plain() {
-        assert_eq!(checked_name(" billing.eu ").ok().as_deref(), Some("billing.eu"));
-        for bad in ["", "a b", "a/b", &"x".repeat(65)] {
-            assert!(checked_name(bad).is_err(), "{bad}");
+fn taken(error: StoreError, name: &str) -> ApiError {
+    match error {
+        StoreError::Taken(what @ "the endpoint name") => ApiError::conflict(
+            "name_taken",
+            format!("{what} {name} is taken, or the founding endpoint's; choose another"),
+        ),
+        StoreError::Taken(_) => {
+            ApiError::conflict("too_many", "there are 64 endpoints, which is the limit; remove one first")
         }
+        error => error.into(),
     }
 }

@@ -2,17 +2,18 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::super::Shared;
 use super::super::caller::Caller;
 use super::super::docs::answers::{Guarded, Named};
 use super::super::error::ApiError;
-use super::super::extract::EventPath;
+use super::super::extract::{EventPath, MessagePath, Query};
+use super::super::{Shared, Site};
+use super::deliveries::AttemptBody;
 use super::plugins::StepBody;
-use crate::model::{Attempt, AttemptOutcome, DeliveryState, Labels};
+use crate::model::{Attempt, DeliveryState, Event, Labels, Scope, SessionId};
 use crate::store::deliveries::DeliveryRow;
 use crate::store::events::RoutingRow;
 use crate::store::plugin_sends::SendRow;
@@ -79,22 +80,6 @@ pub(in crate::http) struct DeliveryBody {
     attempts: Vec<AttemptBody>,
 }
 
-/// One attempt to post a webhook.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Attempt)]
-pub(in crate::http) struct AttemptBody {
-    /// When it started, milliseconds since 1970.
-    started_at: i64,
-    /// Milliseconds it took.
-    took_ms: i64,
-    /// The status the receiver answered with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    /// What went wrong, when there was no answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
 /// A message a plugin asked to be sent.
 #[derive(Serialize, ToSchema)]
 #[schema(as = QueuedSend)]
@@ -131,20 +116,59 @@ pub(in crate::http) async fn trace(
     caller: Caller,
     EventPath(id): EventPath,
 ) -> Result<Answer<Trace>, ApiError> {
-    let store = &site.parts.store;
-    let event = store.events(caller.scope).get(&id).await?;
+    let event = site.parts.store.events(caller.scope).get(&id).await?;
     let event = event.ok_or_else(|| ApiError::not_found("no event with this id"))?;
-    let routing = store.events(caller.scope).routing(&id).await?;
+    Ok(Answer(traced(&site, caller.scope, event).await?))
+}
+
+/// Which session's message.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Where {
+    /// The session; any of the account's when left out.
+    #[param(example = "1234567890")]
+    session: Option<String>,
+}
+
+/// Follow a message
+///
+/// By the id that WhatsApp knows it by. Oldest first; an id is unique only within its chat, so there may be several.
+#[utoipa::path(get, path = "/api/messages/{message}/trace", operation_id = "traceMessage", tag = "Webhooks",
+    params(("message" = String, Path, description = "The message's id, `message.id` in its webhooks"), Where),
+    responses((status = 200, description = "The way of each event about it", body = [Trace]), Guarded, Named))]
+pub(in crate::http) async fn trace_message(
+    State(site): Shared,
+    caller: Caller,
+    MessagePath(message): MessagePath,
+    Query(place): Query<Where>,
+) -> Result<Answer<Vec<Trace>>, ApiError> {
+    let session: Option<SessionId> = match place.session.as_deref() {
+        Some(id) => Some(id.parse().map_err(|_| ApiError::no_session())?),
+        None => None,
+    };
+    let mut traces = Vec::new();
+    for event in site.parts.store.events(caller.scope).of_message(session.as_ref(), &message).await? {
+        traces.push(traced(&site, caller.scope, event).await?);
+    }
+    if traces.is_empty() {
+        return Err(ApiError::not_found("no message with this id"));
+    }
+    Ok(Answer(traces))
+}
+
+async fn traced(site: &Site, scope: Scope, event: Event) -> Result<Trace, ApiError> {
+    let (store, id) = (&site.parts.store, &event.id);
+    let routing = store.events(scope).routing(id).await?;
     let mut deliveries = Vec::new();
-    for delivery in store.deliveries(caller.scope).of_event(&id).await? {
-        let attempts = store.deliveries(caller.scope).attempts(&delivery.id).await?;
+    for delivery in store.deliveries(scope).of_event(id).await? {
+        let attempts = store.deliveries(scope).attempts(&delivery.id).await?;
         deliveries.push(DeliveryBody::new(delivery, attempts));
     }
-    let sends = store.plugin_sends(caller.scope).of_event(&id).await?;
+    let sends = store.plugin_sends(scope).of_event(id).await?;
     // As it arrived: what plugins made of it is in their steps.
-    let event = serde_json::from_str(&event.document(&Labels::new())).unwrap_or_default();
+    let document = serde_json::from_str(&event.document(&Labels::new())).unwrap_or_default();
     let sends = sends.into_iter().map(QueuedBody::from).collect();
-    Ok(Answer(Trace { event, routing: routing.map(RoutingBody::from), deliveries, sends }))
+    Ok(Trace { event: document, routing: routing.map(RoutingBody::from), deliveries, sends })
 }
 
 impl From<RoutingRow> for RoutingBody {
@@ -168,16 +192,6 @@ impl DeliveryBody {
         let attempts = attempts.into_iter().map(AttemptBody::from).collect();
         let due_at = row.due_at.map(|at| at.0);
         Self { id: row.id.into(), endpoint: row.endpoint.into(), state: row.state, due_at, attempts }
-    }
-}
-
-impl From<Attempt> for AttemptBody {
-    fn from(attempt: Attempt) -> Self {
-        let (status, error) = match attempt.outcome {
-            AttemptOutcome::Accepted { status } | AttemptOutcome::Refused { status } => (Some(status), None),
-            AttemptOutcome::Unanswered { error } => (None, Some(error)),
-        };
-        Self { started_at: attempt.started_at.0, took_ms: attempt.took_ms, status, error }
     }
 }
 

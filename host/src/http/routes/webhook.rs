@@ -14,7 +14,8 @@ use super::super::error::ApiError;
 use super::super::extract::{Json, SessionPath};
 use super::super::{Shared, Site};
 use crate::egress::EgressError;
-use crate::model::WebhookUrl;
+use crate::model::{EndpointId, SessionId, WebhookUrl};
+use crate::store::endpoints::DEFAULT;
 
 /// How long the check at save may take. It is a convenience; dialling decides.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,8 +74,12 @@ pub(in crate::http) async fn set(
     if let Some(url) = &url {
         check(&site, url).await?;
     }
+    let founding = founding(&site, &caller, &id).await?;
     if !site.parts.store.sessions(caller.scope).set_webhook(&id, url.as_ref()).await? {
         return Err(ApiError::no_session());
+    }
+    if let Some(endpoint) = founding {
+        site.parts.webhooks.changed(&endpoint);
     }
     let webhook_url = url.map(String::from).unwrap_or_default();
     Ok(Answer(WebhookSet { success: true, message: "Webhook URL updated successfully", webhook_url }))
@@ -100,6 +105,12 @@ pub(in crate::http) async fn get(
     }
     let webhook_url = session.webhook_url.map(String::from).unwrap_or_default();
     Ok(Answer(WebhookBody { webhook_url, secret: secret.map(|secret| secret.expose_secret().to_owned()) }))
+}
+
+/// The session's endpoint as it was before a change.
+async fn founding(site: &Site, caller: &Caller, session: &SessionId) -> Result<Option<EndpointId>, ApiError> {
+    let endpoints = site.parts.store.endpoints(caller.scope).list(Some(session)).await?;
+    Ok(endpoints.into_iter().find(|endpoint| endpoint.name == DEFAULT).map(|endpoint| endpoint.id))
 }
 
 /// The address a request names; an empty text is none.

@@ -37,7 +37,7 @@ impl Host for State {
             return Err(Error::Other("this is a rehearsal: no request leaves the gateway".to_owned()));
         }
         let egress = call.outside.egress.clone();
-        let answer = egress.exchange(request).await;
+        let answer = egress.exchange(request).await.result;
         let answer = answer.map_err(|error| told(&error))?;
         if answer.cut {
             return Err(Error::TooLarge(LONGEST_BODY as u64));
@@ -146,7 +146,11 @@ fn told(error: &EgressError) -> Error {
         EgressError::Forbidden { .. } => Error::Denied(error.to_string()),
         EgressError::Malformed(_) => Error::Invalid(error.to_string()),
         EgressError::Deadline(_) => Error::Timeout,
-        EgressError::Unresolved { .. } | EgressError::Exchange(_) => Error::Connect(error.to_string()),
+        EgressError::Unresolved { .. }
+        | EgressError::Connect(_)
+        | EgressError::Tls(_)
+        | EgressError::Broken(_)
+        | EgressError::Protocol(_) => Error::Connect(error.to_string()),
         EgressError::AllowList(_) => Error::Other(error.to_string()),
     }
 }

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{Catalog, CatalogError, checks, configuration, fresh};
-use crate::model::{Binding, Bound, Endpoint, EndpointId, Limits, Plugin, PluginId, Scope, SessionId, UserId};
+use crate::model::{Binding, Bound, Endpoint, Limits, Millis, Plugin, PluginId, Scope, SessionId, UserId};
 use crate::plugin::masking;
 use crate::plugin::rehearse::{Stages, Trial, staged};
 
@@ -60,7 +60,7 @@ impl Catalog {
         let chain = store.plugins(scope).chain(session).await?;
         let trial = Trial { plugin, version, bindings };
         let after = staged(if wish.alone { &[] } else { &chain }, &trial);
-        let mut endpoints = store.endpoints(scope).list(session).await?;
+        let mut endpoints = store.endpoints(scope).of_session(session).await?;
         if endpoints.is_empty() {
             endpoints.extend(made_up(session));
         }
@@ -122,6 +122,5 @@ fn is_on(binding: &Binding, session: &SessionId) -> bool {
 
 /// An endpoint that does not exist.
 fn made_up(session: &SessionId) -> Option<Endpoint> {
-    let (id, session, name) = (EndpointId::new(), session.clone(), "default".to_owned());
-    Some(Endpoint { id, session, name, url: NOWHERE.parse().ok()?, secret: SecretString::default() })
+    Some(Endpoint::plain(UserId(0), Some(session.clone()), "default", NOWHERE.parse().ok()?, Millis(0)))
 }

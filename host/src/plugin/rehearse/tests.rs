@@ -5,18 +5,12 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    BindingId, EndpointId, FailurePolicy, Grants, Hook, Labels, Limits, PluginId, QueuedSend, Report, Reuse, Step,
-    UserId,
+    BindingId, FailurePolicy, Grants, Hook, Labels, Limits, Millis, PluginId, QueuedSend, Report, Reuse, Step, UserId,
 };
 
 fn endpoint(name: &str) -> Endpoint {
-    Endpoint {
-        id: EndpointId::new(),
-        session: "s".parse().unwrap(),
-        name: name.to_owned(),
-        url: "https://example.org/hook".parse().unwrap(),
-        secret: SecretString::default(),
-    }
+    let url = "https://example.org/hook".parse().unwrap();
+    Endpoint::plain(UserId(1), Some("s".parse().unwrap()), name, url, Millis(0))
 }
 
 fn posted_as(body: &str) -> Shaped {

@@ -82,6 +82,9 @@ pub(super) async fn open(server: &ServerConfig, target: Option<i64>) -> Result<O
         ("synchronous_commit", "on"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "60s"),
+        // The writer touches rows by their keys. A plan made while a table was empty, of ours or of a foreign key's check,
+        // reads all of it and is kept until the server next counts its rows: each commit would read the whole table.
+        ("enable_seqscan", "off"),
         // A gateway whose machine is gone holds its locks for half a minute, not for hours.
         ("tcp_keepalives_idle", "15"),
         ("tcp_keepalives_interval", "5"),
@@ -144,7 +147,12 @@ fn options(server: &ServerConfig) -> PgConnectOptions {
         .database(&server.name)
         .application_name("wagate")
         .statement_cache_capacity(STATEMENTS)
-        .options([("client_min_messages", "warning"), ("default_transaction_isolation", "read committed")])
+        .options([
+            ("client_min_messages", "warning"),
+            ("default_transaction_isolation", "read committed"),
+            // Compiling a statement takes longer than any of ours runs.
+            ("jit", "off"),
+        ])
         .ssl_mode(match server.tls {
             _ if server.is_local_socket() => PgSslMode::Disable,
             DatabaseTls::Disable => PgSslMode::Disable,

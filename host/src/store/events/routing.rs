@@ -8,7 +8,7 @@
 
 use super::Events;
 use crate::model::{
-    DeliveryId, Effects, EndpointId, Event, EventId, Labels, LogLine, Millis, PluginId, SessionId, Shape, Step,
+    Chat, DeliveryId, Effects, EndpointId, Event, EventId, Labels, LogLine, Millis, PluginId, SessionId, Shape, Step,
 };
 use crate::store::StoreError;
 use crate::store::column::{json, text};
@@ -26,11 +26,26 @@ statements! {
     OPEN = "SELECT e.session_id FROM events e JOIN sessions s ON s.id = e.session_id WHERE s.owner BETWEEN $1 AND $2
         AND e.id = $3 AND e.routed_at IS NULL
         AND COALESCE((SELECT r.tries FROM routings r WHERE r.event_id = e.id), 0) = $4";
-    /// Makes no row when the endpoint is gone, disabled, or another session's.
-    DELIVER = "INSERT INTO deliveries (id, session_id, event_id, endpoint_id, state, due_at, epoch, attempts,
+    /// The next number of an endpoint that is in use. From here on nobody else adds to its lanes.
+    NUMBER = "UPDATE endpoints SET sequence = sequence + 1 WHERE id = $1 AND enabled AND disabled_why IS NULL";
+    /// Makes no row when the endpoint is another session's or account's. At a strict one it stands behind those of its
+    /// chat that wait.
+    DELIVER = "INSERT INTO deliveries (id, session_id, event_id, endpoint_id, chat, sequence, state, due_at, attempts,
             body, body_bytes, content_type, headers, path_suffix, created_at)
-        SELECT $1, e.session_id, e.id, n.id, 'waiting', $2, 0, 0, $3, $4, $5, $6, $7, $8
-        FROM events e JOIN endpoints n ON n.session_id = e.session_id AND n.enabled WHERE e.id = $9 AND n.id = $10";
+        SELECT $1, s.id, e.id, n.id, $2, n.sequence, 'waiting', CASE WHEN n.ordering = 'strict' AND EXISTS (
+                SELECT 1 FROM deliveries w WHERE w.endpoint_id = n.id AND w.state = 'waiting' AND w.chat = $3)
+            THEN NULL ELSE CAST($4 AS BIGINT) END, 0, $5, $6, $7, $8, $9, $10
+        FROM events e JOIN sessions s ON s.id = e.session_id
+        JOIN endpoints n ON n.owner = s.owner AND (n.session_id = s.id OR n.session_id IS NULL)
+        WHERE e.id = $11 AND n.id = $12",
+        mysql: "INSERT INTO deliveries (id, session_id, event_id, endpoint_id, chat, sequence, state, due_at, attempts,
+            body, body_bytes, content_type, headers, path_suffix, created_at)
+        SELECT ?, s.id, e.id, n.id, ?, n.sequence, 'waiting', CASE WHEN n.ordering = 'strict' AND EXISTS (
+                SELECT 1 FROM deliveries w WHERE w.endpoint_id = n.id AND w.state = 'waiting' AND w.chat = ?)
+            THEN NULL ELSE ? END, 0, ?, ?, ?, ?, ?, ?
+        FROM events e JOIN sessions s ON s.id = e.session_id
+        JOIN endpoints n ON n.owner = s.owner AND (n.session_id = s.id OR n.session_id IS NULL)
+        WHERE e.id = ? AND n.id = ?";
     RECORD = "INSERT INTO routings (event_id, session_id, outcome, code, detail, steps, labels, tries, failures, due_at, plugin_id, at)
         SELECT e.id, e.session_id, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM events e WHERE e.id = $11
         ON CONFLICT (event_id) DO UPDATE SET outcome = excluded.outcome, code = excluded.code, detail = excluded.detail,
@@ -107,6 +122,8 @@ pub enum Outcome {
 pub struct NewDelivery {
     /// Where it goes.
     pub endpoint: EndpointId,
+    /// The chat it is about. Strict endpoints keep order within it.
+    pub chat: Option<Chat>,
     /// What is posted, fixed now.
     pub shape: Shape,
 }
@@ -118,6 +135,8 @@ pub enum Routed {
     Done {
         /// The events plugins raised, stored and to be routed in turn.
         raised: Vec<Event>,
+        /// The endpoints that got a delivery.
+        endpoints: Vec<EndpointId>,
     },
     /// Nothing: the event is not there, was routed before, or another passage of it was committed meanwhile.
     Already,
@@ -126,9 +145,9 @@ pub enum Routed {
 }
 
 impl Routing {
-    /// Whether somebody waits for what comes of it: a receiver, or a chat.
-    pub fn makes_work(&self) -> bool {
-        !self.deliveries.is_empty() || !self.effects.sends.is_empty()
+    /// Whether a chat waits for what plugins want sent.
+    pub fn sends(&self) -> bool {
+        !self.effects.sends.is_empty()
     }
 }
 
@@ -174,7 +193,7 @@ impl Events<'_> {
                 if let Some(record) = record {
                     record.write(tx, &event, now).await?;
                 }
-                deliver(tx, &event, deliveries, now).await?;
+                let endpoints = deliver(tx, &event, deliveries, now).await?;
                 let (mut raised, mut lines) = (Vec::new(), logs);
                 if let Some((session, found)) = effects {
                     let (events, more) = wanted.put(tx, &session, found, now).await?;
@@ -182,7 +201,7 @@ impl Events<'_> {
                     lines.extend(more);
                 }
                 logs::add(tx, (low, high), &lines).await?;
-                Ok(Routed::Done { raised })
+                Ok(Routed::Done { raised, endpoints })
             })
         });
         work.await
@@ -193,9 +212,24 @@ impl Events<'_> {
 struct Plan {
     past: Past,
     record: Option<Record>,
-    deliveries: Vec<(EndpointId, ShapeRow)>,
+    deliveries: Vec<Planned>,
     wanted: Wanted,
     logs: Vec<LogLine>,
+}
+
+/// A delivery to be added.
+#[derive(Clone)]
+struct Planned {
+    endpoint: EndpointId,
+    chat: Option<Chat>,
+    shape: ShapeRow,
+}
+
+impl Planned {
+    fn of(new: NewDelivery) -> Result<Self, StoreError> {
+        let NewDelivery { endpoint, chat, shape } = new;
+        Ok(Self { endpoint, chat, shape: ShapeRow::of(shape)? })
+    }
 }
 
 /// The row of `routings`.
@@ -217,8 +251,7 @@ impl Plan {
         // A first passage that met no plugin leaves no record: that is what having none says.
         let plain = past.tries == 0 && steps.is_empty() && outcome == Outcome::Forwarded;
         let record = (!plain).then(|| Record::of(outcome, &steps, &labels, past)).transpose()?;
-        let shaped = |NewDelivery { endpoint, shape }| ShapeRow::of(shape).map(|shape| (endpoint, shape));
-        let deliveries = deliveries.into_iter().map(shaped).collect::<Result<_, _>>()?;
+        let deliveries = deliveries.into_iter().map(Planned::of).collect::<Result<_, _>>()?;
         let wanted = Wanted::of(Some(origin.clone()), past.tries, effects)?;
         Ok(Self { past, record, deliveries, wanted, logs })
     }
@@ -255,18 +288,26 @@ impl Record {
     }
 }
 
+/// Adds the deliveries; the endpoints that got one.
 async fn deliver(
     tx: &mut Tx,
     event: &EventId,
-    deliveries: Vec<(EndpointId, ShapeRow)>,
+    deliveries: Vec<Planned>,
     now: Millis,
-) -> Result<(), StoreError> {
+) -> Result<Vec<EndpointId>, StoreError> {
+    let mut endpoints = Vec::with_capacity(deliveries.len());
     on!(tx, |db, q| {
-        for (endpoint, ShapeRow { body, body_bytes, content_type, headers, path_suffix }) in deliveries {
-            let add = sqlx::query(q(DELIVER)).bind(DeliveryId::new()).bind(now).bind(body).bind(body_bytes);
-            let add = add.bind(content_type).bind(headers).bind(path_suffix).bind(now);
-            add.bind(event).bind(endpoint).execute(&mut *db).await?;
+        for Planned { endpoint, chat, shape } in deliveries {
+            if sqlx::query(q(NUMBER)).bind(&endpoint).execute(&mut *db).await?.rows_affected() == 0 {
+                continue;
+            }
+            let ShapeRow { body, body_bytes, content_type, headers, path_suffix } = shape;
+            let add = sqlx::query(q(DELIVER)).bind(DeliveryId::new()).bind(&chat).bind(&chat).bind(now).bind(body);
+            let add = add.bind(body_bytes).bind(content_type).bind(headers).bind(path_suffix).bind(now);
+            if add.bind(event).bind(&endpoint).execute(&mut *db).await?.rows_affected() == 1 {
+                endpoints.push(endpoint);
+            }
         }
     });
-    Ok(())
+    Ok(endpoints)
 }

@@ -9,7 +9,7 @@ use super::values::{self, Found};
 use super::{Plugins, logs};
 use crate::model::{Effects, Event, EventId, Happening, KeyWrite, LogLine, Millis, PluginEvent, QueuedSend, SessionId};
 use crate::store::column::json;
-use crate::store::events::digest;
+use crate::store::events::identity::digest;
 use crate::store::pool::{Tx, added, on};
 use crate::store::sql::statements;
 use crate::store::{StoreError, plugin_sends, sessions};

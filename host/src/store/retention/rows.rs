@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::{DeliveryId, EndpointId, EventId, MessageId, Millis, SessionId};
+use crate::model::{DeliveryId, EndpointId, EventId, MessageId, Millis, ReplayId, SessionId};
 use crate::store::pool::{Tx, on};
 use crate::store::sql::statements;
 use crate::store::{Store, StoreError};
@@ -30,7 +30,7 @@ statements! {
     DROP_EVENT = "DELETE FROM events WHERE id = $1 AND routed_at IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = events.id AND d.state = 'waiting')
         AND NOT EXISTS (SELECT 1 FROM plugin_sends w WHERE w.event_id = events.id AND w.state = 'waiting')";
-    EMPTY_EVENT = "UPDATE events SET kind = 'pruned', payload = '', digest_until = $1
+    EMPTY_EVENT = "UPDATE events SET kind = 'pruned', payload = '', message_key = NULL, digest_until = $1
         WHERE id = $2 AND digest_until IS NULL AND routed_at IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = events.id AND d.state = 'waiting')
         AND NOT EXISTS (SELECT 1 FROM plugin_sends w WHERE w.event_id = events.id AND w.state = 'waiting')";
@@ -55,6 +55,9 @@ statements! {
     PLUGIN_SENDS = "SELECT w.seq, w.created_at, w.state = 'waiting' AS held FROM plugin_sends w
         WHERE w.created_at >= $1 AND w.created_at < $2 ORDER BY w.created_at LIMIT $3";
     DROP_PLUGIN_SEND = "DELETE FROM plugin_sends WHERE seq = $1 AND state <> 'waiting'";
+    REPLAYS = "SELECT r.id, r.created_at, r.state = 'running' AS held FROM replays r
+        WHERE r.created_at >= $1 AND r.created_at < $2 ORDER BY r.created_at LIMIT $3";
+    DROP_REPLAY = "DELETE FROM replays WHERE id = $1 AND state <> 'running'";
     /// Removed endpoints that no delivery points at any more. The founding one's place is kept, as at its removal.
     ENDPOINTS = "SELECT e.id, e.created_at FROM endpoints e
         WHERE e.enabled = FALSE AND e.place > 0 AND e.created_at >= $1 AND e.created_at < $2
@@ -85,6 +88,8 @@ pub(super) enum Kind {
     Digests,
     /// Attempts of deliveries. By when they began.
     Attempts,
+    /// Replays. By when they were started.
+    Replays,
     /// Sends. By when they were asked for.
     Sends,
     /// What plugins asked to be sent. By when they asked.
@@ -109,6 +114,7 @@ enum Key {
     Event(EventId),
     Digest(EventId),
     Attempt(DeliveryId, i64),
+    Replay(ReplayId),
     Send(SessionId, MessageId),
     PluginSend(i64),
     Endpoint(EndpointId),
@@ -149,6 +155,11 @@ pub(super) async fn page(store: &Store, kind: Kind, from: Millis, before: Millis
                 let page = sqlx::query_as(q(ATTEMPTS)).bind(from).bind(before).bind(limit);
                 let page: Vec<(DeliveryId, i64, Millis, bool)> = page.fetch_all(db).await?;
                 page.into_iter().map(|(id, number, at, held)| row(Key::Attempt(id, number), at, held)).collect()
+            }
+            Kind::Replays => {
+                let page = sqlx::query_as(q(REPLAYS)).bind(from).bind(before).bind(limit);
+                let page: Vec<(ReplayId, Millis, bool)> = page.fetch_all(db).await?;
+                page.into_iter().map(|(id, at, held)| row(Key::Replay(id), at, held)).collect()
             }
             Kind::Sends => {
                 let page = sqlx::query_as(q(SENDS)).bind(from).bind(before).bind(limit);
@@ -208,6 +219,9 @@ impl Row {
             Key::Attempt(id, number) => on!(tx, |db, q| {
                 sqlx::query(q(DROP_ATTEMPT)).bind(id).bind(number).execute(db).await?.rows_affected()
             }),
+            Key::Replay(id) => {
+                on!(tx, |db, q| { sqlx::query(q(DROP_REPLAY)).bind(id).execute(db).await?.rows_affected() })
+            }
             Key::Send(session, message) => on!(tx, |db, q| {
                 sqlx::query(q(DROP_SEND)).bind(session).bind(message).execute(db).await?.rows_affected()
             }),

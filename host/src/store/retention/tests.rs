@@ -1,11 +1,13 @@
+use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::*;
 use crate::model::{
-    Attempt, AttemptOutcome, Effects, EndpointId, EventId, Incoming, MessageId, MessageKind, MessageState, PluginId,
-    Role, Scope, SessionId, Shape,
+    Attempt, AttemptOutcome, DeadWhy, Effects, EndpointId, EventId, Incoming, MessageId, MessageKind, MessageState,
+    Phases, PluginId, Role, Scope, SessionId, Shape,
 };
-use crate::store::deliveries::Settlement;
+use crate::store::deliveries::{DeliveryFilter, Settled, Settlement};
+use crate::store::endpoints::NewEndpoint;
 use crate::store::events::{NewDelivery, Outcome, Routed, Routing};
 use crate::store::pool::on;
 use crate::store::sends::NewSend;
@@ -31,7 +33,7 @@ impl Shop {
         let owner = at.store.users().add("ann", Role::User, "no hash", false).await.unwrap().id;
         let (sessions, url) = (at.store.sessions(Scope::of(owner)), "https://example.org/hook".parse().unwrap());
         let session = sessions.create(owner, "ses_shop".parse().unwrap(), "Shop", Some(&url)).await.unwrap().id;
-        let endpoint = at.store.endpoints(Scope::gateway()).list(&session).await.unwrap().remove(0).id;
+        let endpoint = at.store.endpoints(Scope::gateway()).list(Some(&session)).await.unwrap().remove(0).id;
         Self { at, session, endpoint }
     }
 
@@ -60,22 +62,31 @@ impl Shop {
 
     /// Routes an event to the endpoint, where it waits.
     async fn post(&self, event: &EventId) {
-        let delivery = NewDelivery { endpoint: self.endpoint.clone(), shape: Shape::json("{}".to_owned()) };
+        let delivery = NewDelivery { endpoint: self.endpoint.clone(), chat: None, shape: Shape::json("{}".to_owned()) };
         self.route_as(event, Routing { deliveries: vec![delivery], ..Routing::default() }).await;
     }
 
     async fn route_as(&self, event: &EventId, routing: Routing) {
         let routed = self.at.store.events(Scope::gateway()).route(event, routing).await.unwrap();
-        assert_eq!(routed, Routed::Done { raised: Vec::new() });
+        assert!(matches!(routed, Routed::Done { raised, .. } if raised.is_empty()));
     }
 
     /// Attempts whatever is due.
     async fn attempt(&self, then: Settlement) {
         let deliveries = self.at.store.deliveries(Scope::gateway());
-        for claimed in deliveries.claim(1_000, HOUR).await.unwrap() {
-            let outcome = AttemptOutcome::Refused { status: 503 };
-            let attempt = Attempt { started_at: self.at.clock.now(), took_ms: 5, outcome };
-            assert!(deliveries.settle(&claimed.id, claimed.epoch, &attempt, then).await.unwrap());
+        for (endpoint, _) in deliveries.waiting_endpoints().await.unwrap() {
+            for due in deliveries.due(&endpoint, 1_000).await.unwrap() {
+                let attempt = Attempt {
+                    started_at: self.at.clock.now(),
+                    took_ms: 5,
+                    phases: Phases::default(),
+                    address: None,
+                    outcome: AttemptOutcome::Refused { status: 503 },
+                    answer: Bytes::new(),
+                };
+                let settled = Settled { delivery: due.id, attempts: due.attempts, attempt, then };
+                assert!(deliveries.settle(settled).await.unwrap());
+            }
         }
     }
 
@@ -159,7 +170,7 @@ async fn events_that_are_old_and_finished_go_and_no_others() {
     shop.post(done).await;
     shop.attempt(Settlement::Delivered).await;
     shop.post(dead).await;
-    shop.attempt(Settlement::Dead).await;
+    shop.attempt(Settlement::Dead(DeadWhy::Exhausted)).await;
     shop.route(nowhere).await;
     shop.post(waiting).await;
     shop.attempt(Settlement::Retry(shop.at.clock.now().after(days(5_000)))).await;
@@ -280,12 +291,12 @@ async fn sends_go_when_they_are_answered_and_no_plugin_waits_for_them() {
 async fn a_removed_endpoint_goes_with_the_last_delivery_that_points_at_it() {
     let shop = Shop::open().await;
     let (endpoints, url) = (shop.at.store.endpoints(Scope::gateway()), "https://example.org/crm".parse().unwrap());
-    let crm = endpoints.add(&shop.session, "crm", &url).await.unwrap().unwrap().id;
+    let crm = endpoints.add(NewEndpoint::plain(shop.session.clone(), "crm", url)).await.unwrap().unwrap().id;
     let event = shop.receive(&["message"]).await.remove(0);
-    let delivery = NewDelivery { endpoint: crm.clone(), shape: Shape::json("{}".to_owned()) };
+    let delivery = NewDelivery { endpoint: crm.clone(), chat: None, shape: Shape::json("{}".to_owned()) };
     shop.route_as(&event, Routing { deliveries: vec![delivery], ..Routing::default() }).await;
     shop.attempt(Settlement::Delivered).await;
-    assert!(endpoints.remove(&shop.session, &crm).await.unwrap());
+    assert!(endpoints.remove(&crm).await.unwrap());
     shop.at.clock.advance(days(1));
     let month = RetentionConfig { events: Some(days(30)), ..OFF };
     assert_eq!(shop.look(month).await, Gone::default());
@@ -374,4 +385,19 @@ async fn a_database_that_is_too_large_loses_its_oldest_finished_events() {
     assert_eq!(gone, 200, "all that is finished and older than an hour");
     let left: Vec<_> = waiting.iter().chain(&fresh).map(ToString::to_string).collect();
     assert_eq!(shop.whole().await, left);
+}
+
+#[tokio::test]
+async fn replays_go_when_they_have_ended() {
+    let shop = Shop::open().await;
+    let (owner, replays) = (shop.at.store.users().list().await.unwrap()[0].id, shop.at.store.replays(Scope::gateway()));
+    let started = async || replays.start(owner, DeliveryFilter::default(), 1).await.unwrap().id;
+    let (ended, running) = (started().await, started().await);
+    assert!(replays.cancel(&ended).await.unwrap());
+    let month = RetentionConfig { attempts: Some(days(30)), ..OFF };
+    shop.at.clock.advance(days(30));
+    assert_eq!(shop.look(month).await, Gone::default(), "not yet");
+    shop.at.clock.advance(days(1));
+    assert_eq!(shop.look(month).await, Gone { replays: 1, ..Gone::default() });
+    assert_eq!(replays.list().await.unwrap().into_iter().map(|replay| replay.id).collect::<Vec<_>>(), [running]);
 }

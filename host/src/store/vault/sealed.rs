@@ -79,10 +79,13 @@ macro_rules! heads {
 }
 
 statements! {
-    ENDPOINTS_OWNER = owner!("endpoints", "session_id");
-    ENDPOINTS_PAGE = page!("endpoints", "secret", "session_id", "id", "$3");
-    ENDPOINTS_SWAP = swap!("endpoints", "secret", "session_id", "id = $4");
-    ENDPOINTS_HEADS = heads!("endpoints", "secret");
+    ENDPOINTS_OWNER = owner!("endpoints", "seal");
+    SECRETS_PAGE = page!("endpoints", "secret", "seal", "id", "$3");
+    SECRETS_SWAP = swap!("endpoints", "secret", "seal", "id = $4");
+    SECRETS_HEADS = heads!("endpoints", "secret");
+    HEADERS_PAGE = page!("endpoints", "headers", "seal", "id", "$3");
+    HEADERS_SWAP = swap!("endpoints", "headers", "seal", "id = $4");
+    HEADERS_HEADS = heads!("endpoints", "headers");
     BINDINGS_OWNER = owner!("plugin_bindings", "plugin_id");
     BINDINGS_PAGE = page!("plugin_bindings", "config", "plugin_id", "id", "$3");
     BINDINGS_SWAP = swap!("plugin_bindings", "config", "plugin_id", "id = $4");
@@ -131,17 +134,28 @@ pub enum Form {
 }
 
 /// Every sealed column.
-pub static COLUMNS: [Column; 5] = [
+pub static COLUMNS: [Column; 6] = [
     Column {
         table: "endpoints",
         column: "secret",
-        owner: "session_id",
+        owner: "seal",
         key: &[("id", Form::Text)],
         joined: false,
         next_owner: ENDPOINTS_OWNER,
-        page: ENDPOINTS_PAGE,
-        swap: ENDPOINTS_SWAP,
-        heads: ENDPOINTS_HEADS,
+        page: SECRETS_PAGE,
+        swap: SECRETS_SWAP,
+        heads: SECRETS_HEADS,
+    },
+    Column {
+        table: "endpoints",
+        column: "headers",
+        owner: "seal",
+        key: &[("id", Form::Text)],
+        joined: false,
+        next_owner: ENDPOINTS_OWNER,
+        page: HEADERS_PAGE,
+        swap: HEADERS_SWAP,
+        heads: HEADERS_HEADS,
     },
     Column {
         table: "plugin_bindings",

@@ -8,6 +8,7 @@ use super::super::{Vault, new_key};
 use super::*;
 use crate::config::VaultConfig;
 use crate::model::{FailurePolicy, Grants, Hook, Limits, PluginId, Report, Reuse, Role, Scope, SessionId};
+use crate::store::endpoints::NewEndpoint;
 use crate::store::keys::{Kind, MessageKey, Secret, Token};
 use crate::store::plugins::{NewBinding, NewVersion};
 use crate::store::pool::on;
@@ -37,10 +38,13 @@ impl Filled {
         let (scope, url) = (Scope::of(owner), "https://example.org/hook".parse().unwrap());
         let session: SessionId = "ses_shop".parse().unwrap();
         store.sessions(scope).create(owner, session.clone(), "Shop", Some(&url)).await.unwrap();
-        store.endpoints(scope).add(&session, "billing", &url).await.unwrap().unwrap();
+        let mut billing = NewEndpoint::plain(session.clone(), "billing", url.clone());
+        billing.headers = vec![("authorization".to_owned(), SecretString::from("Bearer geheim"))];
+        store.endpoints(scope).add(billing).await.unwrap().unwrap();
         // A removed one keeps an empty value.
-        let removed = store.endpoints(scope).add(&session, "archive", &url).await.unwrap().unwrap();
-        assert!(store.endpoints(scope).remove(&session, &removed.id).await.unwrap());
+        let removed =
+            store.endpoints(scope).add(NewEndpoint::plain(session.clone(), "archive", url)).await.unwrap().unwrap();
+        assert!(store.endpoints(scope).remove(&removed.id).await.unwrap());
         let plugin = bind(store, owner, &session).await;
         let keys = store.keys(session.clone());
         keys.put(&[(Kind::Device.key(b""), b"device"), (Kind::BaseKey.within(b"a", b"b"), b"base")]).await.unwrap();
@@ -61,7 +65,9 @@ impl Filled {
     /// Makes sure that everything opens and is what it was.
     pub(in crate::store) async fn check(&self, store: &Store) {
         let (scope, keys) = (Scope::gateway(), store.keys(self.session.clone()));
-        assert_eq!(store.endpoints(scope).list(&self.session).await.unwrap().len(), 2);
+        let endpoints = store.endpoints(scope).list(Some(&self.session)).await.unwrap();
+        let [_, billing] = &endpoints[..] else { panic!("{endpoints:?}") };
+        assert_eq!(billing.headers[0].1.expose_secret(), "Bearer geheim");
         let webhook = store.sessions(scope).webhook_secret(&self.session).await.unwrap().unwrap();
         assert_eq!(webhook.expose_secret(), self.webhook);
         let binding = store.plugins(scope).bindings(&self.plugin).await.unwrap().remove(0);

@@ -9,10 +9,12 @@ use crate::store::tests::{Fixture, On, columns, every_engine};
 
 /// The other columns of bytes: names that rows are found by, digests, and what is no secret of an account. One that a
 /// migration adds stands here or in [`COLUMNS`], or a test below fails.
-const OPEN: [(&str, &str); 16] = [
+const OPEN: [(&str, &str); 18] = [
+    ("attempts", "answer"),
     ("components", "bytes"),
     ("deliveries", "body_bytes"),
     ("events", "dedup"),
+    ("events", "message_key"),
     ("plugin_values", "name"),
     ("plugin_values", "value"),
     ("sends", "digest"),
