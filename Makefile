@@ -124,6 +124,7 @@ tools:
 		[[ -x /usr/sbin/mariadbd ]] || command -v mariadbd >/dev/null || missing+=(mariadb-server-core); \
 		command -v my_print_defaults >/dev/null || missing+=(mariadb-client); \
 	fi; \
+	command -v nats-server >/dev/null || [[ -x /usr/sbin/nats-server ]] || missing+=(nats-server); \
 	if (( $${#missing[@]} )); then \
 		command -v apt-get >/dev/null || { echo "please install: $${missing[*]}" >&2; exit 1; }; \
 		if [[ ! -e /usr/sbin/policy-rc.d ]]; then \

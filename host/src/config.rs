@@ -10,6 +10,7 @@
 mod auth;
 mod database;
 mod http;
+mod nats;
 mod plugin;
 mod retention;
 mod setting;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 pub use auth::AuthConfig;
 pub use database::{DatabaseConfig, DatabaseTls, ServerConfig};
 pub use http::HttpConfig;
+pub use nats::NatsConfig;
 pub use plugin::PluginConfig;
 pub use retention::RetentionConfig;
 pub use setting::Setting;
@@ -54,6 +56,8 @@ pub struct Config {
     pub whatsapp: WhatsappConfig,
     /// Posting webhooks.
     pub webhook: WebhookConfig,
+    /// NATS JetStream as a receiver.
+    pub nats: NatsConfig,
     /// Running plugins.
     pub plugin: PluginConfig,
     /// Sealing secrets at rest.
@@ -74,7 +78,7 @@ const SETTINGS: &[&Setting] = &[&DATA_DIR];
 
 /// Every setting, in the order it is shown.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
-    let areas: [&[&'static Setting]; 10] = [
+    let areas: [&[&'static Setting]; 11] = [
         SETTINGS,
         http::SETTINGS,
         database::SETTINGS,
@@ -82,6 +86,7 @@ pub fn settings() -> impl Iterator<Item = &'static Setting> {
         auth::SETTINGS,
         whatsapp::SETTINGS,
         webhook::SETTINGS,
+        nats::SETTINGS,
         plugin::SETTINGS,
         vault::SETTINGS,
         telemetry::SETTINGS,
@@ -105,6 +110,7 @@ impl Config {
             auth: AuthConfig::read(values)?,
             whatsapp: WhatsappConfig::read(values)?,
             webhook: WebhookConfig::read(values)?,
+            nats: NatsConfig::read(values)?,
             plugin: PluginConfig::read(values, &data_dir)?,
             vault: VaultConfig::read(values, &data_dir)?,
             telemetry: TelemetryConfig::read(values)?,

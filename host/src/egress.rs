@@ -9,6 +9,8 @@
 //!             connection: request out, answer in; back to the pool when both are whole
 //! ```
 //!
+//! Beside HTTP there is [`nats`], which publishes to the operator's servers and to no others.
+//!
 //! HTTP/1.1 is spoken by hyper's own connections, not by a pooling client such as reqwest's: that one opens connections
 //! in the background, so that neither the time a phase took nor the address is known of one request, and lets one that
 //! has been given up live in a task of its own.
@@ -20,6 +22,10 @@ mod connection;
 mod dial;
 mod error;
 mod metered;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(not(feature = "nats"))]
+mod no_nats;
 mod pool;
 mod resolver;
 
@@ -36,12 +42,16 @@ use hyper::header::{
 use hyper::{Method, Uri};
 use url::{Position, Url};
 
-use crate::config::WebhookConfig;
-use crate::model::Phases;
+use crate::config::{NatsConfig, WebhookConfig};
+use crate::model::{Phases, WebhookUrl};
 use address::AddressRule;
 use connection::{Connection, Message};
 use dial::{CONNECT, Dialler, Trail};
 pub use error::EgressError;
+#[cfg(feature = "nats")]
+use nats::Broker;
+#[cfg(not(feature = "nats"))]
+use no_nats::Broker;
 use pool::{Origin, Pool};
 use resolver::VettedResolver;
 
@@ -55,6 +65,7 @@ static OURS: [HeaderName; 8] = [CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TR
 pub struct Egress {
     dialler: Dialler,
     pool: Pool,
+    broker: Option<Arc<Broker>>,
 }
 
 /// One request.
@@ -123,11 +134,25 @@ impl Egress {
             .map_err(|error| EgressError::Tls(format!("TLS could not be set up: {error}")))?;
         let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { dialler: Dialler::new(VettedResolver::new(rule), Arc::new(tls)), pool: Pool::default() })
+        Ok(Self {
+            dialler: Dialler::new(VettedResolver::new(rule), Arc::new(tls)),
+            pool: Pool::default(),
+            broker: None,
+        })
+    }
+
+    /// The same, and these NATS servers for [`Egress::publish`]; none when there are none.
+    #[must_use]
+    pub fn with_nats(mut self, config: NatsConfig) -> Self {
+        self.broker = Broker::open(config).map(Arc::new);
+        self
     }
 
     /// Whether the address may be dialled, as far as can be said now; dialling decides again.
     pub async fn check(&self, url: &Url) -> Result<(), EgressError> {
+        if url.scheme() == WebhookUrl::NATS {
+            return self.broker().map(drop);
+        }
         admit(url)?;
         let resolver = &self.dialler.resolver;
         if let (None, Some(name)) = (resolver.literal(url)?, url.host_str()) {
@@ -150,6 +175,19 @@ impl Egress {
             Err(_passed) => Err(EgressError::Deadline(request.deadline)),
         };
         Exchange { result, phases: trail.phases, address: trail.address }
+    }
+
+    /// Publishes what a request holds to the subject that its `nats:` address names, below `place`, and waits until
+    /// JetStream has stored it. The answer's status is 200 then, and JetStream's own code when it stores nothing.
+    pub async fn publish(&self, place: &str, request: Request) -> Exchange {
+        match self.broker() {
+            Ok(broker) => broker.publish(place, request).await,
+            Err(error) => Exchange { result: Err(error), phases: Phases::default(), address: None },
+        }
+    }
+
+    fn broker(&self) -> Result<&Broker, EgressError> {
+        self.broker.as_deref().ok_or(EgressError::NoNats)
     }
 
     /// The answer, the connection it came on and how long that may be kept.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod egress;
 pub mod http;
 pub mod inbound;
+pub mod live;
 pub mod model;
 pub mod outbound;
 pub mod plugin;

@@ -10,8 +10,10 @@ mod chat;
 mod delivery;
 mod endpoint;
 mod event;
+mod happening;
 mod id;
 mod message;
+mod person;
 mod plugin;
 mod session;
 mod time;
@@ -23,16 +25,25 @@ pub use endpoint::{
     DeliveryOrder, Disabled, DisabledWhy, Endpoint, EndpointLimits, EventFilter, EventFilterError, Headers, SigningKey,
     SigningKeys, WebhookUrl, WebhookUrlError,
 };
-pub use event::{ENDPOINT_DISABLED, EndpointDisabled, Event, Happening, MESSAGE_RECEIVED, WEBHOOK_TEST};
+pub use event::{
+    CALL_RECEIVED, CHAT_PRESENCE, ENDPOINT_DISABLED, EVENT_KINDS, Event, GROUP_UPDATE, Happening, MESSAGE_ACK,
+    MESSAGE_EDITED, MESSAGE_REACTION, MESSAGE_RECEIVED, MESSAGE_REVOKED, MESSAGE_SENT, PRESENCE_UPDATE, SESSION_STATUS,
+    WEBHOOK_TEST,
+};
+pub use happening::{
+    Ack, Availability, Call, EndpointDisabled, GroupChange, GroupSetting, GroupUpdate, Presence, StatusChange, Typing,
+    TypingState, WebhookTest,
+};
 pub use id::{
     BindingId, DeliveryId, EndpointId, EventId, IdError, MessageId, PluginId, ReplayId, RequestId, SessionId,
 };
 pub use message::{
-    GroupSummary, Incoming, MessageKind, MessageState, NumberCheck, Outgoing, Receipt, ReceiptKind, Sent,
+    GroupSummary, Incoming, MessageKind, MessageState, NumberCheck, Outgoing, Receipt, ReceiptKind, Sent, Target,
 };
+pub use person::Person;
 pub use plugin::{
     Binding, Bound, Effects, FailurePolicy, GrantError, Grants, Hook, HttpGrant, KeyWrite, Labels, Limits, LogLevel,
     LogLine, Plugin, PluginEvent, PluginVersion, QueuedSend, Report, Reuse, Shape, Step, Stored,
 };
-pub use session::{Link, Pairing, Session, Status};
+pub use session::{Link, Pairing, Session, SessionState, Status};
 pub use time::{Clock, Millis};

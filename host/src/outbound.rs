@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::plugin::{Left, OutgoingVerdict, Plugins};
 use crate::session::{SessionError, Sessions};
-use crate::store::sends::{Begun, NewSend};
+use crate::store::sends::{Begun, NewSend, Progress};
 use crate::store::{Store, StoreError};
 
 /// Times the plugins are asked again when values change under them.
@@ -34,7 +34,8 @@ pub struct Outbound {
     sessions: Sessions,
     plugins: Plugins,
     recipients: Arc<Recipients>,
-    /// Told what plugins raised, and that they may have asked for messages to be sent.
+    /// Told what was stored and is to be routed: what plugins raised, and what became of a message; and that plugins may
+    /// have asked for messages to be sent.
     asked: Arc<dyn Fn(Vec<Event>) + std::marker::Send + Sync>,
 }
 
@@ -99,8 +100,8 @@ pub enum SendError {
 }
 
 impl Outbound {
-    /// The sender over the running sessions. `asked` is called when plugins wanted something done and that is committed:
-    /// with the events they raised, which are to be routed, and because messages may wait to be sent.
+    /// The sender over the running sessions. `asked` is called with the events that were stored on the way and are to be
+    /// routed, and when plugins wanted something done and that is committed, because messages may wait to be sent.
     pub fn new(
         store: Store,
         sessions: Sessions,
@@ -122,7 +123,7 @@ impl Outbound {
             };
             let (fresh, wants) = (MessageId::new(), wants_work(&effects));
             let key = send.key.as_deref().map(|key| (key, &asked));
-            let new = NewSend { session, message: &fresh, to: &send.to, key, effects, logs };
+            let new = NewSend { session, message: &fresh, to: &send.to, what: &send.what, key, effects, logs };
             let mut begun = self.store.sends(scope).begin(new).await.map_err(SessionError::from)?;
             match &mut begun {
                 Begun::Conflict => continue,
@@ -138,7 +139,8 @@ impl Outbound {
     pub(super) async fn send_as(&self, session: &SessionId, id: MessageId, send: &Send) -> Result<Accepted, SendError> {
         let (scope, asked) = (Scope::gateway(), digest(send));
         let key = send.key.as_deref().map(|key| (key, &asked));
-        let new = NewSend { session, message: &id, to: &send.to, key, effects: Effects::default(), logs: Vec::new() };
+        let (to, what, effects) = (&send.to, &send.what, Effects::default());
+        let new = NewSend { session, message: &id, to, what, key, effects, logs: Vec::new() };
         let begun = self.store.sends(scope).begin(new).await.map_err(SessionError::from)?;
         self.go_on(scope, session, id, begun, send).await
     }
@@ -244,7 +246,12 @@ impl Outbound {
                 return outcome;
             }
         };
-        sends.advance(session, std::slice::from_ref(id), state, code).await.map_err(SessionError::from)?;
+        let recipient = self.sessions.person(session, &send.to).await;
+        let progress = Progress { code, recipient, ..Progress::to(state) };
+        let told = sends.confirm(session, std::slice::from_ref(id), progress).await.map_err(SessionError::from)?;
+        if !told.is_empty() {
+            (self.asked)(told);
+        }
         outcome
     }
 }

@@ -1,4 +1,5 @@
-//! The running sessions: one task each (`lifecycle`), driven by a pure state machine (`state`).
+//! The running sessions: one task each (`lifecycle`), driven by a pure state machine (`state`), which also has told what
+//! happens on them besides received messages (`telling`).
 //!
 //! A session's task owns only its life: connect, link, reconnect, stop. Sends and questions go straight to the
 //! running account, which is shared and safe to call concurrently.
@@ -7,6 +8,7 @@
 
 mod lifecycle;
 mod state;
+mod telling;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,9 +20,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::lifecycle::Lifecycle;
+use self::telling::{HandOn, Teller};
 use crate::app::tasks::Tasks;
 use crate::model::{
-    Chat, Clock, GroupSummary, MessageId, NumberCheck, Outgoing, Phone, Scope, Sent, Session, SessionId, Status,
+    Chat, Clock, Event, GroupSummary, MessageId, NumberCheck, Outgoing, Person, Phone, Scope, Sent, Session, SessionId,
+    Status,
 };
 use crate::store::{Store, StoreError};
 use crate::whatsapp::{Account, AccountError, Whatsapp};
@@ -40,6 +44,7 @@ struct Shared {
     clock: Clock,
     tasks: Tasks,
     starting: Arc<Semaphore>,
+    hand_on: HandOn,
     slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
 }
 
@@ -87,10 +92,18 @@ pub enum SessionError {
 }
 
 impl Sessions {
-    /// An empty table. `starting_at_once` bounds how many sessions may be connecting at a time.
-    pub fn new(whatsapp: Whatsapp, store: Store, clock: Clock, tasks: Tasks, starting_at_once: usize) -> Self {
-        let starting = Arc::new(Semaphore::new(starting_at_once.max(1)));
-        let shared = Shared { whatsapp, store, clock, tasks, starting, slots: Mutex::default() };
+    /// An empty table. `starting_at_once` bounds how many sessions may be connecting at a time; `hand_on` is called with
+    /// events that were stored and are to be routed.
+    pub fn new(
+        whatsapp: Whatsapp,
+        store: Store,
+        clock: Clock,
+        tasks: Tasks,
+        starting_at_once: usize,
+        hand_on: impl Fn(Vec<Event>) + Send + Sync + 'static,
+    ) -> Self {
+        let (starting, hand_on) = (Arc::new(Semaphore::new(starting_at_once.max(1))), Arc::new(hand_on));
+        let shared = Shared { whatsapp, store, clock, tasks, starting, hand_on, slots: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -120,7 +133,7 @@ impl Sessions {
             return Err(SessionError::NotFound);
         }
         self.stop(id).await;
-        self.slot(id).status.send_replace(Status::Stopped);
+        self.teller(id).turn(&self.slot(id).status, Status::Stopped, None).await;
         Ok(())
     }
 
@@ -180,6 +193,12 @@ impl Sessions {
         Ok(self.account(id)?.send(message, to, what).await?)
     }
 
+    /// Somebody by every address the session's account knows; `None` for what is no person, or while it does not run.
+    pub async fn person(&self, id: &SessionId, chat: &Chat) -> Option<Person> {
+        let account = self.slots().get(id)?.account.borrow().clone().filter(|_| chat.is_person())?;
+        Some(account.person(Person::of(chat.clone(), None)).await)
+    }
+
     /// Whether a number is on WhatsApp.
     pub async fn check_number(
         &self,
@@ -195,6 +214,12 @@ impl Sessions {
     pub async fn groups(&self, scope: Scope, id: &SessionId) -> Result<Vec<GroupSummary>, SessionError> {
         self.get(scope, id).await?;
         Ok(self.account(id)?.groups().await?)
+    }
+
+    /// Asks WhatsApp to tell when somebody comes online or goes away. Forgotten when the session stops.
+    pub async fn follow_presence(&self, scope: Scope, id: &SessionId, chat: &Chat) -> Result<(), SessionError> {
+        self.get(scope, id).await?;
+        Ok(self.account(id)?.follow(chat).await?)
     }
 
     /// Stops every session, each flushing what it holds. They stay wanted.
@@ -232,7 +257,7 @@ impl Sessions {
             return;
         }
         finish(running.take()).await;
-        slot.status.send_replace(Status::Connecting { attempt: 0, last_error: None });
+        let before = slot.status.send_replace(Status::Connecting { attempt: 0, last_error: None }).state();
         let stop = CancellationToken::new();
         let lifecycle = Lifecycle {
             id: id.clone(),
@@ -243,6 +268,8 @@ impl Sessions {
             status: slot.status.clone(),
             account: slot.account.clone(),
             stop: stop.clone(),
+            teller: self.teller(id),
+            before,
         };
         *running = Some(Running { stop, task: self.shared.tasks.spawn("session", lifecycle.run()) });
     }
@@ -266,6 +293,11 @@ impl Sessions {
         } else {
             tracing::warn!(session = %id, "deleted without logging out: WhatsApp could not be reached");
         }
+    }
+
+    fn teller(&self, id: &SessionId) -> Teller {
+        let Shared { store, hand_on, .. } = &*self.shared;
+        Teller { id: id.clone(), store: store.clone(), hand_on: Arc::clone(hand_on) }
     }
 
     fn slot(&self, id: &SessionId) -> Arc<Slot> {

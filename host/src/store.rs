@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
+use tokio::sync::watch;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use self::deliveries::Settling;
@@ -290,6 +291,11 @@ impl Store {
         W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Clone + Send + 'static,
     {
         self.0.writer.write(work).await
+    }
+
+    /// Changes with every commit, so that whoever follows what is stored knows when to look; ends with the store.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.0.writer.commits()
     }
 
     /// The one writer, for calls that keep a place with it.

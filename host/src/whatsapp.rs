@@ -18,6 +18,7 @@ mod hook;
 mod http;
 pub mod keys;
 mod news;
+mod people;
 mod translate;
 mod transport;
 mod version;

@@ -6,6 +6,7 @@ mod login;
 mod requests;
 mod sessions;
 mod socket;
+mod streams;
 mod users;
 mod vault;
 
@@ -105,7 +106,7 @@ impl Site {
             tasks.clone(),
             Arc::new(|_, _| Box::pin(async { Ok(()) })),
         )?;
-        let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), 4);
+        let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), 4, |_| ());
         let plugin = PluginConfig {
             compiler: Some(demo_binary()?),
             max_component_mib: 32,

@@ -10,7 +10,7 @@ use std::process::Command;
 const BORDERS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("model", &[]),
-    ("http", &["outbound", "inbound", "session", "webhook", "plugin", "auth", "egress", "store"]),
+    ("http", &["outbound", "inbound", "session", "webhook", "plugin", "auth", "egress", "live", "store"]),
     ("auth", &["store"]),
     ("whatsapp", &["store", "egress"]),
     ("session", &["whatsapp", "store"]),
@@ -36,6 +36,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest::", &["egress.rs", "egress/", "cli/gateway.rs"]),
     ("tokio::spawn", &["app/tasks.rs"]),
     ("tokio::task::spawn(", &["app/tasks.rs"]),
+    ("async_nats", &["egress/nats.rs"]),
     ("env::var", &["config/source.rs"]),
     ("SystemTime::now", &["model/time.rs"]),
     ("stdout()", &["cli/say.rs"]),
@@ -244,6 +245,26 @@ fn a_library_stays_in_its_room() {
             faults.push(format!("host/src/{path}: names sqlx for more than a derive"));
         }
     }
+    complain(&faults);
+}
+
+/// Two types of one name would be one schema in the API's description, and one of them would be described wrongly.
+#[test]
+fn every_schema_has_a_name_of_its_own() {
+    let (mut seen, mut faults) = (BTreeSet::new(), Vec::new());
+    for (path, text) in product() {
+        for declared in text.split("ToSchema)]").skip(1) {
+            let Some((attributes, rest)) = declared.split_once("\npub") else { continue };
+            let renamed = attributes.split_once("schema(as = ").map(|(_, rest)| rest);
+            let named = rest.split_once("struct ").or_else(|| rest.split_once("enum ")).map(|(_, rest)| rest);
+            let name = renamed.or(named).unwrap_or_default();
+            let name: String = name.chars().take_while(|c| c.is_alphanumeric()).collect();
+            if !name.is_empty() && !seen.insert(name.clone()) {
+                faults.push(format!("{path}: the schema {name} is there already"));
+            }
+        }
+    }
+    assert!(seen.len() > 50, "{seen:?}");
     complain(&faults);
 }
 

@@ -10,6 +10,7 @@ mod catalog;
 mod config;
 mod disk;
 mod egress;
+mod events;
 mod examples;
 mod faults;
 mod guide;

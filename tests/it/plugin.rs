@@ -124,6 +124,8 @@ impl Stage {
             push_name: Some("Budi".to_owned()),
             sent_at: Millis(1_643_723_400_000),
             backfill: false,
+            chat_alt: None,
+            target: None,
         };
         let fresh = self.store.events(Scope::gateway()).receive(&self.session.id, &[message]).await?;
         fresh.into_iter().next().context("the message is not new")

@@ -18,7 +18,7 @@ use whatsapp_rust::waproto::whatsapp as wa;
 /// The stored messages, oldest first.
 async fn stored(scene: &Scene) -> Result<Vec<Value>> {
     let raw = scene.gateway.raw().await?;
-    let payloads = raw.texts("SELECT payload FROM events ORDER BY seq").await?;
+    let payloads = raw.texts("SELECT payload FROM events WHERE kind LIKE 'message.%' ORDER BY seq").await?;
     raw.close().await;
     payloads.iter().map(|payload| Ok(serde_json::from_str(payload)?)).collect()
 }
@@ -320,6 +320,8 @@ async fn what_was_stored_and_not_routed_when_the_process_ended_is_routed_at_the_
         push_name: None,
         sent_at: Millis(1_700_000_000_000),
         backfill: false,
+        chat_alt: None,
+        target: None,
     };
     store_without_routing(&interval, message).await?;
     let scene = interval.resume().await?;

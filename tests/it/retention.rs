@@ -14,7 +14,7 @@ const AGE: Duration = Duration::from_secs(1);
 
 /// The texts of the messages that are kept whole, oldest first.
 async fn kept(raw: &Raw) -> Result<Vec<String>> {
-    raw.texts("SELECT payload FROM events WHERE digest_until IS NULL ORDER BY seq")
+    raw.texts("SELECT payload FROM events WHERE digest_until IS NULL AND kind = 'message.received' ORDER BY seq")
         .await?
         .iter()
         .map(|payload| {

@@ -23,7 +23,7 @@ use wagate::app::tasks::Tasks;
 use wagate::config::VaultConfig;
 use wagate::model::{
     Attempt, AttemptOutcome, Chat, Clock, Effects, EndpointId, EventId, Incoming, MessageId, MessageKind, Millis,
-    Phases, Role, Scope, Session, SessionId, Shape, UserId, WebhookUrl,
+    Outgoing, Phases, Role, Scope, Session, SessionId, Shape, UserId, WebhookUrl,
 };
 use wagate::store::deliveries::{Deliveries, DeliveryFilter, DeliveryRow, Page};
 use wagate::store::events::{NewDelivery, Routed, Routing};
@@ -130,9 +130,12 @@ async fn endpoint(store: &Store, session: &SessionId) -> EndpointId {
     store.endpoints(Scope::gateway()).list(Some(session)).await.unwrap().remove(0).id
 }
 
+/// What is sent where it does not matter.
+static NOTHING: Outgoing = Outgoing::Text(String::new());
+
 /// A send without key that met no plugin.
 fn new_send<'a>(session: &'a SessionId, message: &'a MessageId, to: &'a Chat) -> NewSend<'a> {
-    NewSend { session, message, to, key: None, effects: Effects::default(), logs: Vec::new() }
+    NewSend { session, message, to, what: &NOTHING, key: None, effects: Effects::default(), logs: Vec::new() }
 }
 
 fn hook(url: &str) -> WebhookUrl {
@@ -152,5 +155,7 @@ fn message(id: impl Into<String>) -> Incoming {
         push_name: Some("Budi".to_owned()),
         sent_at: Millis(1_643_723_400_000),
         backfill: false,
+        chat_alt: None,
+        target: None,
     }
 }

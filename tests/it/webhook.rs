@@ -5,6 +5,7 @@ mod attempts;
 mod endpoints;
 mod faults;
 mod health;
+mod nats;
 mod order;
 mod replays;
 mod signatures;
@@ -17,6 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+use wagate::config::Config;
 use wagate::model::Clock;
 use wagate_simulator::Phone;
 use wagate_tests::api::{Api, PATIENCE};
@@ -47,10 +49,19 @@ impl Desk {
     }
 
     async fn open_at(clock: Clock) -> Result<Self> {
-        let change = |config: &mut wagate::config::Config| {
+        Self::open_under(clock, |_| ()).await
+    }
+
+    async fn open_with(change: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::open_under(manual(), change).await
+    }
+
+    async fn open_under(clock: Clock, more: impl FnOnce(&mut Config)) -> Result<Self> {
+        let change = |config: &mut Config| {
             config.webhook.timeout = Duration::from_secs(5);
             // Longer than any test moves the time.
             config.auth.token_lifetime = Duration::from_hours(24 * 365);
+            more(config);
         };
         Ok(Self { scene: Scene::set_at(clock.clone(), change).await?, clock })
     }

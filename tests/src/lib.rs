@@ -11,6 +11,7 @@ pub mod faults;
 pub mod figures;
 pub mod gateway;
 pub mod haystack;
+pub mod nats;
 pub mod post;
 pub mod process;
 pub mod raw;

@@ -298,5 +298,7 @@ fn incoming(number: u32, chat: u32, now: Millis) -> Result<Incoming> {
         push_name: Some("Budi".to_owned()),
         sent_at: now,
         backfill: false,
+        chat_alt: None,
+        target: None,
     })
 }

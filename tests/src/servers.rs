@@ -234,7 +234,7 @@ fn children(pid: u32) -> Result<Vec<u32>> {
 
 /// A port nobody listens on. It lies below those the system gives to connections, so that it stays free while its
 /// server is down.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     for _ in 0..100 {
         let port = rand::rng().random_range(20_000..30_000_u16);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -245,7 +245,7 @@ fn free_port() -> Result<u16> {
 }
 
 /// Where a program of an engine is. Debian keeps PostgreSQL's out of the way, in a folder for each version.
-fn find(program: &str) -> Result<PathBuf> {
+pub(crate) fn find(program: &str) -> Result<PathBuf> {
     let mut folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
     folders.push("/usr/sbin".into());
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -254,7 +254,7 @@ fn find(program: &str) -> Result<PathBuf> {
     folders.extend(versions.iter().rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))));
     folders.iter().map(|folder| folder.join(program)).find(|path| path.is_file()).with_context(|| {
         format!(
-            "{program} is missing: install Debian's postgresql, mariadb-server-core and mariadb-client (`make tools` does), \
+            "{program} is missing: install Debian's postgresql, mariadb-server-core, mariadb-client and nats-server (`make tools` does), \
              or set WAGATE_TEST_ENGINES=sqlite to leave servers out"
         )
     })

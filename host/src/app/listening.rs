@@ -150,7 +150,7 @@ impl Listening {
         self.open().await?;
         let Some(store) = self.store.clone() else { return Err(StoreError::Closed.into()) };
         let (config, mode, clock, tasks) = (self.config.clone(), self.mode, self.clock.clone(), &self.tasks);
-        let egress = Egress::new(&config.webhook, mode == Mode::Demo)?;
+        let egress = Egress::new(&config.webhook, mode == Mode::Demo)?.with_nats(config.nats);
         let (webhooks, mut news) = Webhooks::start(store.clone(), egress.clone(), clock.clone(), config.webhook, tasks);
         let plugins = Plugins::start(config.plugin, store.clone(), egress.clone(), clock.clone(), tasks)?;
         let queued = Arc::new(Notify::new());
@@ -179,7 +179,7 @@ impl Listening {
         catalog.welcome_all().await?;
         inbound.resume(tasks);
         let starting_at_once = config.whatsapp.starting_at_once;
-        let raising = inbound.clone();
+        let (raising, telling) = (inbound.clone(), inbound.clone());
         let whatsapp = Whatsapp::new(
             config.whatsapp,
             store.clone(),
@@ -188,7 +188,8 @@ impl Listening {
             tasks.clone(),
             receiver(inbound),
         )?;
-        let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), starting_at_once);
+        let hand_on = move |events| telling.take_up(events);
+        let sessions = Sessions::new(whatsapp, store.clone(), clock.clone(), tasks.clone(), starting_at_once, hand_on);
         let wake = Arc::clone(&queued);
         let outbound = Outbound::new(store.clone(), sessions.clone(), plugins, clock.clone(), move |raised| {
             raising.take_up(raised);

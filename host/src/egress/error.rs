@@ -46,6 +46,9 @@ pub enum EgressError {
     /// The request cannot be put on the wire as it is.
     #[error("the request cannot be sent: {0}")]
     Malformed(String),
+    /// There is nowhere to publish to.
+    #[error("nats: addresses need NATS servers, and this gateway has none; its operator sets NATS_URL")]
+    NoNats,
     /// An entry of the allow-list is no network.
     #[error("WEBHOOK_ALLOW holds {0:?}, which is no network; write 10.0.0.0/8, fd00::/8 or a single address")]
     AllowList(String),
@@ -57,7 +60,7 @@ impl EgressError {
         match self {
             Self::Forbidden { .. } => ErrorClass::Forbidden,
             Self::Unresolved { .. } => ErrorClass::Dns,
-            Self::Connect(_) => ErrorClass::Connect,
+            Self::Connect(_) | Self::NoNats => ErrorClass::Connect,
             Self::Tls(_) => ErrorClass::Tls,
             Self::Deadline(_) => ErrorClass::Timeout,
             Self::Broken(_) => ErrorClass::Broken,

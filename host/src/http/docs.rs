@@ -1,6 +1,7 @@
 //! The API's description: OpenAPI 3.1, made from the handlers. `api-docs.yaml` at the top of the repository is this text.
 
 pub(super) mod answers;
+mod happenings;
 mod webhook;
 
 use std::sync::LazyLock;
@@ -63,13 +64,15 @@ webhooks for what arrives.\n\nLog in with `POST /api/login` and send the token w
 seconds, every `…_at` and `since` milliseconds since 1970. Errors carry `error`, `message`, `code` and \
 `request_id`; any address answers 405 to a method it does not take.";
 
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 12] = [
     ("Users", "Logging in; who may use the gateway"),
     ("Sessions", "One WhatsApp account each, linked or to be linked"),
     ("Pairing", "Linking a session to an account"),
     ("Messages", "Sending"),
     ("Contacts", "Numbers and groups"),
     ("Webhooks", "Where what arrives is posted"),
+    ("Deliveries", "What was posted, what came of it, and posting it again"),
+    ("Events", "What happened, as it is stored and as it happens"),
     ("Plugins", "Code of yours on every incoming message and every outgoing webhook"),
     ("Vault", "The master keys that secrets in the database are sealed with"),
     ("Backup", "Copies of the database file"),

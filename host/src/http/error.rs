@@ -299,7 +299,8 @@ impl From<CatalogError> for ApiError {
 
 impl From<EgressError> for ApiError {
     fn from(error: EgressError) -> Self {
-        Self::bad_request("webhook_forbidden", error.to_string())
+        let code = if matches!(error, EgressError::NoNats) { "no_nats" } else { "webhook_forbidden" };
+        Self::bad_request(code, error.to_string())
     }
 }
 

@@ -1,34 +1,31 @@
-//! The pairing socket, `WS /api/ws/{id}`: QR codes as they appear, then success or an error; afterwards every change.
+//! What goes on for as long as its client listens: sockets that follow a session ([`pairing`]) or events ([`events`]),
+//! and the stream of events over plain HTTP.
 //!
-//! Invariant: a socket outlives neither its token nor its session by more than a minute, and no client that stops
-//! reading can hold anything: only the newest status waits for it.
+//! Invariant: a line outlives neither its token nor its session by more than a minute, and no client that stops reading can
+//! hold anything.
 
+pub(super) mod events;
 mod frame;
+pub(super) mod pairing;
 mod seats;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
+use super::Site;
 use super::caller::{self, Caller};
-use super::docs::answers::{Guarded, Limited, Named, Parameter};
 use super::error::ApiError;
-use super::extract::{Query, SessionPath};
-use super::routes::sessions::view;
-use super::{Shared, Site};
-use crate::model::{SessionId, Status};
-use crate::session::SessionError;
+use crate::auth::AuthError;
+use crate::model::SessionId;
 
-use frame::Frame;
 pub(super) use frame::seconds_left;
 pub(super) use seats::Seats;
 
@@ -43,63 +40,72 @@ const MESSAGE_BYTES: usize = 64 * 1024;
 /// Most messages taken from a client between two pings.
 const CHATTER: u32 = 256;
 
-/// The query of the socket.
+/// The token, for clients that cannot set headers.
 #[derive(Deserialize)]
 pub(super) struct Ticket {
     token: Option<String>,
 }
 
-/// One open socket.
-struct Listener {
+/// Who listens, and to which session, when it is to one.
+struct Line {
     site: Arc<Site>,
     caller: Caller,
     token: String,
-    session: SessionId,
+    session: Option<SessionId>,
     seat: seats::Seat,
 }
 
-/// Follow a session while it is linked
-///
-/// Starts the session when it is not running. Frames are JSON objects with `type` and `data`: `qr` (`qr`, `timeout` in
-/// seconds, `expires_at`), `code` (a code to type on the phone), `passkey`, `passkey_confirm`, `status`, `success` (the
-/// session) and `error` (`error`). The token is taken from the query or from the `Authorization` header. At most eight
-/// sockets a user; several may follow one session. Pings come every 20 s.
-#[utoipa::path(get, path = "/api/ws/{id}", operation_id = "openSocket", tag = "Pairing",
-    params(("id" = String, Path, description = "The session", example = "1234567890"),
-           ("token" = Option<String>, Query, description = "The token, for clients that cannot set headers")),
-    security((), ("BearerAuth" = [])),
-    responses((status = 101, description = "Switching to WebSocket"), Parameter, Guarded, Named, Limited))]
-pub(super) async fn socket(
-    State(site): Shared,
-    SessionPath(session): SessionPath,
-    Query(ticket): Query<Ticket>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, ApiError> {
-    let token = caller::bearer(&headers).map(str::to_owned).or(ticket.token).ok_or_else(ApiError::unauthorized)?;
-    let caller = Caller::of(site.parts.auth.recognise(&token).await?)?;
-    site.parts.store.sessions(caller.scope).get(&session).await?.ok_or_else(ApiError::no_session)?;
-    let upgrade = upgrade.map_err(|rejection| {
-        ApiError::bad_request("not_a_websocket", format!("this address speaks WebSocket: {rejection}"))
-    })?;
-    let seat = site.sockets.take(caller.user.id).ok_or_else(|| {
-        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", "at most 8 sockets a user; close one")
-    })?;
-    if matches!(site.parts.sessions.status(&session), Status::Stopped | Status::PairingExpired) {
-        site.parts.sessions.connect(caller.scope, &session).await?;
-    }
-    let tasks = site.tasks.clone();
-    let listener = Listener { site, caller, token, session, seat };
-    let upgrade = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
-    Ok(upgrade.on_upgrade(async move |socket| {
-        // Handed to the gateway's tasks, so that a stop waits until the socket has said goodbye.
-        tasks.spawn("websocket", listener.follow(socket));
-    }))
+/// Why a socket is closed: the code and its words.
+type Goodbye = (u16, &'static str);
+
+/// Where the frames of a socket come from.
+trait Source: Send {
+    /// The next frame. Nothing is lost when it is given up midway.
+    fn next(&mut self) -> impl Future<Output = Result<String, Goodbye>> + Send;
 }
 
-impl Listener {
-    async fn follow(self, mut socket: WebSocket) {
-        let bye = self.converse(&mut socket).await;
+impl Line {
+    /// The line of whoever this token names, on a session of theirs or on none.
+    async fn open(
+        site: Arc<Site>,
+        headers: &HeaderMap,
+        token: Option<String>,
+        session: Option<SessionId>,
+    ) -> Result<Self, ApiError> {
+        let token = caller::bearer(headers).map(str::to_owned).or(token).ok_or_else(ApiError::unauthorized)?;
+        let caller = Caller::of(site.parts.auth.recognise(&token).await?)?;
+        if let Some(session) = &session {
+            site.parts.store.sessions(caller.scope).get(session).await?.ok_or_else(ApiError::no_session)?;
+        }
+        let seat = site.sockets.take(caller.user.id).ok_or_else(|| {
+            ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_sockets",
+                "at most 16 sockets and streams a user; close one",
+            )
+        })?;
+        Ok(Self { site, caller, token, session, seat })
+    }
+
+    /// Switches to WebSocket and sends what the source says.
+    fn upgrade(
+        self,
+        upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+        source: impl Source + 'static,
+    ) -> Result<Response, ApiError> {
+        let upgrade = upgrade.map_err(|rejection| {
+            ApiError::bad_request("not_a_websocket", format!("this address speaks WebSocket: {rejection}"))
+        })?;
+        let tasks = self.site.tasks.clone();
+        let upgrade = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
+        Ok(upgrade.on_upgrade(async move |socket| {
+            // Handed to the gateway's tasks, so that a stop waits until the socket has said goodbye.
+            tasks.spawn("websocket", self.follow(socket, source));
+        }))
+    }
+
+    async fn follow(self, mut socket: WebSocket, mut source: impl Source) {
+        let bye = self.converse(&mut socket, &mut source).await;
         if let Some((code, reason)) = bye {
             let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
             // The client may be gone already; then there is nobody to tell.
@@ -108,20 +114,18 @@ impl Listener {
         drop(self.seat);
     }
 
-    /// Talks until there is a reason to stop: the close code and its words, or nothing when the client left.
-    async fn converse(&self, socket: &mut WebSocket) -> Option<(u16, &'static str)> {
-        let mut status = self.site.parts.sessions.watch(&self.session);
+    /// Talks until there is a reason to stop; `None` when the client left.
+    async fn converse(&self, socket: &mut WebSocket, source: &mut impl Source) -> Option<Goodbye> {
         let mut stopping = pin!(self.site.tasks.stopping());
         let mut ping = every(PING_EVERY);
         let mut recheck = every(RECHECK_EVERY);
         let mut heard = Instant::now();
         let mut chatter = 0;
-        status.mark_changed();
         loop {
             tokio::select! {
-                changed = status.changed() => match changed {
-                    Ok(()) => self.tell(socket, &mut status).await?,
-                    Err(_) => return Some((close_code::NORMAL, "the session was deleted")),
+                frame = source.next() => match frame {
+                    Ok(frame) => send(socket, Message::Text(frame.into())).await?,
+                    Err(bye) => return Some(bye),
                 },
                 message = socket.recv() => {
                     match message {
@@ -151,30 +155,19 @@ impl Listener {
         }
     }
 
-    /// Sends the newest status. `None` when the client cannot be reached.
-    async fn tell(&self, socket: &mut WebSocket, status: &mut watch::Receiver<Status>) -> Option<()> {
-        let newest = status.borrow_and_update().clone();
-        let frame = match view(&self.site, self.caller.scope, &self.session).await {
-            Ok(Some(session)) => frame::of(&newest, &session.with_status(&newest), self.site.parts.clock.now()),
-            Ok(None) => Frame::error(&SessionError::NotFound.to_string()),
-            Err(error) => {
-                tracing::warn!(%error, "a socket could not read its session");
-                Frame::error("the gateway could not read the session; try again")
-            }
-        };
-        send(socket, Message::Text(frame.text().into())).await
-    }
-
     /// Whether the token still is good and the session still its user's. A store that fails is no reason to hang up.
     async fn may_stay(&self) -> bool {
         let parts = &self.site.parts;
-        let recognised = parts.auth.recognise(&self.token).await;
-        let session = parts.store.sessions(self.caller.scope).get(&self.session).await;
-        match recognised {
-            Ok(recognised) => Caller::of(recognised).is_ok() && !matches!(session, Ok(None)),
-            Err(crate::auth::AuthError::Store(_)) => true,
+        let is_good = match parts.auth.recognise(&self.token).await {
+            Ok(recognised) => Caller::of(recognised).is_ok(),
+            Err(AuthError::Store(_)) => true,
             Err(_) => false,
+        };
+        let Some(session) = &self.session else { return is_good };
+        if !is_good {
+            return false;
         }
+        !matches!(parts.store.sessions(self.caller.scope).get(session).await, Ok(None))
     }
 }
 

@@ -207,7 +207,7 @@ impl Board {
 }
 
 fn lane_of(event: &Event) -> Lane {
-    (event.session.clone(), event.message().map(|message| message.chat.clone()))
+    (event.session.clone(), event.chat().cloned())
 }
 
 /// The group of the event's session.

@@ -61,12 +61,9 @@ impl Router {
         Err(StoreError::Contended)
     }
 
-    /// Lets the plugins judge and shape. What the account wrote itself is stored and not forwarded, or a bot would
-    /// answer itself.
+    /// Lets the plugins judge what others wrote, and shape what goes to an endpoint that wants to know of it.
     async fn decide(&self, event: &Event, attempt: u32, failures: u32) -> Result<Routing, StoreError> {
-        if event.message().is_some_and(|message| message.from_me) {
-            return Ok(Routing::default());
-        }
+        let kind = event.kind();
         let mut passage = self.plugins.passage(event, attempt).await?.having_failed(failures);
         let filtered = passage.filter().await;
         let route_to = match filtered {
@@ -80,7 +77,7 @@ impl Router {
         };
         let mut deliveries = Vec::new();
         for endpoint in self.store.endpoints(Scope::gateway()).of_session(&event.session).await? {
-            if !admits(route_to.as_deref(), &endpoint) || !endpoint.events.admits(&event.kind()) {
+            if !endpoint.events.admits(&kind) || !admits(route_to.as_deref(), &endpoint) {
                 continue;
             }
             let chat = event.chat().cloned();

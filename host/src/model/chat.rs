@@ -90,6 +90,16 @@ impl Chat {
         self.0.ends_with("@g.us")
     }
 
+    /// Whether it is a person's hidden address.
+    pub fn is_lid(&self) -> bool {
+        self.0.ends_with("@lid")
+    }
+
+    /// Whether it is a person, by number or by hidden address.
+    pub fn is_person(&self) -> bool {
+        self.is_lid() || self.0.split_once('@').is_some_and(|(_, server)| server == PERSON)
+    }
+
     /// The person's number, when the chat is a person known by number.
     pub fn phone(&self) -> Option<Phone> {
         let (user, server) = self.0.split_once('@')?;
@@ -166,8 +176,10 @@ mod tests {
     #[test]
     fn knows_groups_and_numbers() {
         let group: Chat = "120363302171476233@g.us".parse().unwrap();
-        assert!(group.is_group() && group.phone().is_none());
+        assert!(group.is_group() && group.phone().is_none() && !group.is_person());
         let person: Chat = "6281381393739".parse().unwrap();
         assert_eq!(person.phone().unwrap().as_str(), "6281381393739");
+        let hidden: Chat = "100000000000001@lid".parse().unwrap();
+        assert!(person.is_person() && !person.is_lid() && hidden.is_person() && hidden.is_lid());
     }
 }

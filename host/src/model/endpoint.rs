@@ -10,7 +10,8 @@ use url::Url;
 
 use super::{EndpointId, Millis, SessionId, UserId};
 
-/// An address webhooks are posted to: `http` or `https`, with a host, without user or password, at most 2,048 bytes.
+/// An address webhooks are posted to: `http` or `https`, with a host, without user or password, at most 2,048 bytes; or a
+/// subject they are published to on NATS JetStream, `nats:orders.new`.
 ///
 /// Whether the address may be dialled is `egress`'s decision, taken at save and again at dial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +25,13 @@ pub enum WebhookUrlError {
     #[error("webhook_url is not a URL; write it in full, for example https://example.org/hook")]
     Malformed,
     /// Neither http nor https.
-    #[error("webhook_url must start with http:// or https://")]
+    #[error("webhook_url must start with http:// or https://, or be a subject on NATS such as nats:orders")]
     Scheme,
+    /// No subject below which NATS could publish.
+    #[error(
+        "webhook_url is no subject on NATS; write words of letters, digits, - and _ with dots between: nats:orders.new"
+    )]
+    Subject,
     /// Carries a user or a password.
     #[error("webhook_url must not carry a user or password; check the signature instead")]
     Credentials,
@@ -35,6 +41,9 @@ pub enum WebhookUrlError {
 }
 
 impl WebhookUrl {
+    /// The scheme of subjects on NATS.
+    pub const NATS: &'static str = "nats";
+
     /// The address.
     pub fn url(&self) -> &Url {
         &self.0
@@ -53,6 +62,9 @@ impl FromStr for WebhookUrl {
             return Err(WebhookUrlError::TooLong);
         }
         let url = Url::parse(text.trim()).map_err(|_| WebhookUrlError::Malformed)?;
+        if url.scheme() == Self::NATS {
+            return if is_subject(&url) { Ok(Self(url)) } else { Err(WebhookUrlError::Subject) };
+        }
         if !matches!(url.scheme(), "http" | "https") {
             return Err(WebhookUrlError::Scheme);
         }
@@ -61,6 +73,14 @@ impl FromStr for WebhookUrl {
         }
         if url.host().is_none() { Err(WebhookUrlError::Malformed) } else { Ok(Self(url)) }
     }
+}
+
+/// Whether the address is the scheme and words with dots between them, and nothing else.
+fn is_subject(url: &Url) -> bool {
+    let word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let subject = url.path();
+    subject.len() <= 128 && subject.split('.').all(word) && url[url::Position::AfterPath..].is_empty()
 }
 
 impl TryFrom<String> for WebhookUrl {
@@ -260,9 +280,11 @@ impl EventFilter {
 }
 
 impl Default for EventFilter {
-    /// What the founding webhook gets: received messages, and what plugins raise.
+    /// What the founding webhook gets: what others write, their reactions, edits and revocations included, and what
+    /// plugins raise.
     fn default() -> Self {
-        Self(vec!["message.received".to_owned(), "plugin.*".to_owned()])
+        let kinds = ["message.received", "message.reaction", "message.edited", "message.revoked", "plugin.*"];
+        Self(kinds.map(str::to_owned).to_vec())
     }
 }
 

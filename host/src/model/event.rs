@@ -1,22 +1,58 @@
 //! Events: what happened on a session, as webhooks, live streams and plugins see it.
 
+mod document;
+
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
+use self::document::Document;
 use super::{
-    Chat, DisabledWhy, EndpointId, EventId, Incoming, Labels, MessageId, MessageKind, Millis, PluginEvent, PluginId,
-    SessionId, WebhookUrl,
+    Ack, Call, Chat, EndpointDisabled, EventId, GroupUpdate, Incoming, Labels, MessageId, MessageKind, Millis, Person,
+    PluginEvent, Presence, SessionId, StatusChange, Typing, WebhookTest,
 };
 
 /// The kind of an event that is a received message, as it is stored and shown.
 pub const MESSAGE_RECEIVED: &str = "message.received";
-
-/// The kind of an event that only tries an endpoint out.
+/// The kind of a reaction that somebody else put on a message, or took back.
+pub const MESSAGE_REACTION: &str = "message.reaction";
+/// The kind of a message of somebody else's that they changed.
+pub const MESSAGE_EDITED: &str = "message.edited";
+/// The kind of a message of somebody else's that was taken back.
+pub const MESSAGE_REVOKED: &str = "message.revoked";
+/// The kind of a message the account itself wrote, here or on another of its devices, once WhatsApp has accepted it.
+pub const MESSAGE_SENT: &str = "message.sent";
+/// The kind of news about a message that was sent from here.
+pub const MESSAGE_ACK: &str = "message.ack";
+/// The kind of somebody's coming and going.
+pub const PRESENCE_UPDATE: &str = "presence.update";
+/// The kind of somebody's typing.
+pub const CHAT_PRESENCE: &str = "chat.presence";
+/// The kind of a change of a group.
+pub const GROUP_UPDATE: &str = "group.update";
+/// The kind of a call that came in.
+pub const CALL_RECEIVED: &str = "call.received";
+/// The kind of a change of the session itself.
+pub const SESSION_STATUS: &str = "session.status";
+/// The kind of an endpoint's end.
+pub const ENDPOINT_DISABLED: &str = "endpoint.disabled";
+/// The kind of an event that was made to be looked at.
 pub const WEBHOOK_TEST: &str = "webhook.test";
 
-/// The kind of an event that an endpoint was put out of use, and not by its owner.
-pub const ENDPOINT_DISABLED: &str = "endpoint.disabled";
+/// Every kind but those that plugins raise, which begin with `plugin.`.
+pub const EVENT_KINDS: [&str; 13] = [
+    MESSAGE_RECEIVED,
+    MESSAGE_REACTION,
+    MESSAGE_EDITED,
+    MESSAGE_REVOKED,
+    MESSAGE_SENT,
+    MESSAGE_ACK,
+    PRESENCE_UPDATE,
+    CHAT_PRESENCE,
+    GROUP_UPDATE,
+    CALL_RECEIVED,
+    SESSION_STATUS,
+    ENDPOINT_DISABLED,
+    WEBHOOK_TEST,
+];
 
 /// One thing that happened. Immutable once stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,129 +70,159 @@ pub struct Event {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// A message reached the account.
+    /// A message reached the account, or left it.
     Message(Incoming),
+    /// A message that the account sent came further, or was refused.
+    Ack(Ack),
+    /// Somebody came online or went away.
+    Presence(Presence),
+    /// Somebody types, or stopped.
+    Typing(Typing),
+    /// A group was changed.
+    Group(GroupUpdate),
+    /// Somebody called.
+    Call(Call),
+    /// The session came to another state.
+    Status(StatusChange),
+    /// One of its endpoints was disabled.
+    EndpointDisabled(EndpointDisabled),
+    /// Somebody tests an endpoint.
+    Test(WebhookTest),
     /// A plugin raised an event of its own.
     Plugin(PluginEvent),
-    /// An endpoint was put out of use.
-    Disabled(EndpointDisabled),
-    /// Nothing: somebody tries an endpoint out.
-    Test,
-}
-
-/// An endpoint that was put out of use, as it is stored and told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointDisabled {
-    /// The endpoint.
-    pub endpoint: EndpointId,
-    /// Its name.
-    pub name: String,
-    /// Its address.
-    pub url: WebhookUrl,
-    /// Why: `gone`, its receiver answered 410; `failing`, it failed for five days.
-    pub why: DisabledWhy,
 }
 
 impl Event {
-    /// Its public kind: `message.received`, `plugin.` and the type its plugin gave it, `endpoint.disabled`, or
-    /// `webhook.test`.
+    /// Its public kind, one of [`EVENT_KINDS`], or `plugin.` and the type its plugin gave it.
     pub fn kind(&self) -> String {
-        match &self.what {
-            Happening::Message(_) => MESSAGE_RECEIVED.to_owned(),
-            Happening::Plugin(event) => format!("plugin.{}", event.kind),
-            Happening::Disabled(_) => ENDPOINT_DISABLED.to_owned(),
-            Happening::Test => WEBHOOK_TEST.to_owned(),
-        }
+        self.what.kind().into_owned()
     }
 
     /// The message, when it is one.
     pub fn message(&self) -> Option<&Incoming> {
         match &self.what {
             Happening::Message(message) => Some(message),
-            Happening::Plugin(_) | Happening::Disabled(_) | Happening::Test => None,
+            _ => None,
         }
     }
 
-    /// The chat it is about, when it is about one. Strict endpoints keep order within it.
+    /// The chat it is about; nothing for what concerns none. What concerns one chat is routed in order.
     pub fn chat(&self) -> Option<&Chat> {
-        self.message().map(|message| &message.chat)
+        self.what.chat()
     }
 
     /// The event as one JSON object, which plugins read and webhooks carry where no plugin shapes them. A message
     /// carries its labels. Members never change their name or type, and none is ever taken away.
     pub fn document(&self, labels: &Labels) -> String {
-        let (message, plugin, payload) = match &self.what {
-            Happening::Message(message) => (Some(Message::of(message, labels)), None, None),
-            Happening::Plugin(event) => (None, Some(&event.plugin), Some(Cow::Borrowed(&event.payload))),
-            Happening::Disabled(disabled) => (None, None, serde_json::to_value(disabled).ok().map(Cow::Owned)),
-            Happening::Test => (None, None, None),
-        };
-        let document = Document {
-            id: &self.id,
-            kind: self.kind(),
-            session_id: &self.session,
-            occurred_at: self.stored_at,
-            message,
-            plugin,
-            payload,
-        };
-        serde_json::to_string(&document).unwrap_or_default()
+        serde_json::to_string(&Document::of(self, labels)).unwrap_or_default()
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    id: &'a EventId,
-    #[serde(rename = "type")]
-    kind: String,
-    session_id: &'a SessionId,
-    occurred_at: Millis,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<Message<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plugin: Option<&'a PluginId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Cow<'a, serde_json::Value>>,
-}
+impl Happening {
+    /// The kind of an event that is this.
+    pub fn kind(&self) -> Cow<'static, str> {
+        let kind = match self {
+            Self::Message(message) => kind_of(message),
+            Self::Ack(_) => MESSAGE_ACK,
+            Self::Presence(_) => PRESENCE_UPDATE,
+            Self::Typing(_) => CHAT_PRESENCE,
+            Self::Group(_) => GROUP_UPDATE,
+            Self::Call(_) => CALL_RECEIVED,
+            Self::Status(_) => SESSION_STATUS,
+            Self::EndpointDisabled(_) => ENDPOINT_DISABLED,
+            Self::Test(_) => WEBHOOK_TEST,
+            Self::Plugin(event) => return Cow::Owned(format!("plugin.{}", event.kind)),
+        };
+        Cow::Borrowed(kind)
+    }
 
-#[derive(Serialize)]
-struct Message<'a> {
-    id: &'a MessageId,
-    kind: MessageKind,
-    chat: &'a Chat,
-    sender: &'a Chat,
-    sender_alt: Option<&'a Chat>,
-    to: &'a Chat,
-    from_me: bool,
-    is_group: bool,
-    text: Option<&'a str>,
-    push_name: Option<&'a str>,
-    sent_at: Millis,
-    backfill: bool,
-    phone: Option<String>,
-    lid: Option<&'a Chat>,
-    labels: &'a Labels,
-}
-
-impl<'a> Message<'a> {
-    fn of(message: &'a Incoming, labels: &'a Labels) -> Self {
-        let addresses = || [Some(&message.sender), message.sender_alt.as_ref()].into_iter().flatten();
-        Self {
-            id: &message.id,
-            kind: message.kind,
-            chat: &message.chat,
-            sender: &message.sender,
-            sender_alt: message.sender_alt.as_ref(),
-            to: &message.to,
-            from_me: message.from_me,
-            is_group: message.chat.is_group(),
-            text: message.text.as_deref(),
-            push_name: message.push_name.as_deref(),
-            sent_at: message.sent_at,
-            backfill: message.backfill,
-            phone: addresses().find_map(Chat::phone).map(|phone| phone.to_string()),
-            lid: addresses().find(|address| address.jid().ends_with("@lid")),
-            labels,
+    /// The chat it is about.
+    pub fn chat(&self) -> Option<&Chat> {
+        match self {
+            Self::Message(message) => Some(&message.chat),
+            Self::Ack(ack) => Some(&ack.to.chat),
+            Self::Presence(presence) => Some(&presence.from.chat),
+            Self::Typing(typing) => Some(&typing.chat),
+            Self::Group(update) => Some(&update.chat),
+            Self::Call(call) => Some(&call.chat),
+            Self::Status(_) | Self::EndpointDisabled(_) | Self::Test(_) | Self::Plugin(_) => None,
         }
     }
+
+    /// The WhatsApp message it is about.
+    pub fn message_id(&self) -> Option<&MessageId> {
+        match self {
+            Self::Message(message) => Some(&message.id),
+            Self::Ack(ack) => Some(&ack.id),
+            _ => None,
+        }
+    }
+
+    /// Whether it is worth nothing the day after: somebody's presence.
+    pub fn is_fleeting(&self) -> bool {
+        matches!(self, Self::Presence(_) | Self::Typing(_))
+    }
+
+    /// Everybody in it of whom another address may be known, but those of messages.
+    pub fn people_mut(&mut self) -> Vec<&mut Person> {
+        match self {
+            Self::Ack(ack) => [Some(&mut ack.to), ack.from.as_mut()].into_iter().flatten().collect(),
+            Self::Presence(presence) => vec![&mut presence.from],
+            Self::Typing(typing) => vec![&mut typing.from],
+            Self::Group(update) => update.from.iter_mut().chain(update.change.participants_mut()).collect(),
+            Self::Call(call) => vec![&mut call.from],
+            Self::Status(change) => change.account.iter_mut().collect(),
+            Self::Message(_) | Self::EndpointDisabled(_) | Self::Test(_) | Self::Plugin(_) => Vec::new(),
+        }
+    }
+
+    /// What is stored of it beside its kind, as JSON.
+    pub fn payload(&self) -> serde_json::Result<String> {
+        match self {
+            Self::Message(message) => serde_json::to_string(message),
+            Self::Ack(ack) => serde_json::to_string(ack),
+            Self::Presence(presence) => serde_json::to_string(presence),
+            Self::Typing(typing) => serde_json::to_string(typing),
+            Self::Group(update) => serde_json::to_string(update),
+            Self::Call(call) => serde_json::to_string(call),
+            Self::Status(change) => serde_json::to_string(change),
+            Self::EndpointDisabled(disabled) => serde_json::to_string(disabled),
+            Self::Test(test) => serde_json::to_string(test),
+            Self::Plugin(event) => serde_json::to_string(event),
+        }
+    }
+
+    /// What was stored under this kind.
+    pub fn read(kind: &str, payload: &str) -> serde_json::Result<Self> {
+        Ok(match kind {
+            MESSAGE_RECEIVED | MESSAGE_REACTION | MESSAGE_EDITED | MESSAGE_REVOKED | MESSAGE_SENT => {
+                Self::Message(serde_json::from_str(payload)?)
+            }
+            MESSAGE_ACK => Self::Ack(serde_json::from_str(payload)?),
+            PRESENCE_UPDATE => Self::Presence(serde_json::from_str(payload)?),
+            CHAT_PRESENCE => Self::Typing(serde_json::from_str(payload)?),
+            GROUP_UPDATE => Self::Group(serde_json::from_str(payload)?),
+            CALL_RECEIVED => Self::Call(serde_json::from_str(payload)?),
+            SESSION_STATUS => Self::Status(serde_json::from_str(payload)?),
+            ENDPOINT_DISABLED => Self::EndpointDisabled(serde_json::from_str(payload)?),
+            WEBHOOK_TEST => Self::Test(serde_json::from_str(payload)?),
+            _ => Self::Plugin(serde_json::from_str(payload)?),
+        })
+    }
 }
+
+/// The kind of an event that is this message.
+fn kind_of(message: &Incoming) -> &'static str {
+    if message.from_me {
+        return MESSAGE_SENT;
+    }
+    match message.kind {
+        MessageKind::Reaction => MESSAGE_REACTION,
+        MessageKind::Edit => MESSAGE_EDITED,
+        MessageKind::Revoke => MESSAGE_REVOKED,
+        _ => MESSAGE_RECEIVED,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chat, MessageId, Millis, Phone};
+use super::{Chat, MessageId, Millis, Person, Phone};
 
 /// What a received message carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,23 @@ pub struct Incoming {
     pub sent_at: Millis,
     /// Whether it waited on the server while we were away.
     pub backfill: bool,
+    /// The chat's other address, of a message that the account itself wrote to a person of whom both are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_alt: Option<Chat>,
+    /// What a reaction, an edit or a revocation is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+}
+
+/// The message that a reaction, an edit or a revocation is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it, as far as that was told.
+    pub sender: Option<Person>,
+    /// Whether the account itself wrote it.
+    pub from_me: bool,
 }
 
 /// A message to be sent.
@@ -70,6 +87,22 @@ pub struct Incoming {
 pub enum Outgoing {
     /// Plain text, 1 to 65,536 characters.
     Text(String),
+}
+
+impl Outgoing {
+    /// What it carries.
+    pub fn kind(&self) -> MessageKind {
+        match self {
+            Self::Text(_) => MessageKind::Text,
+        }
+    }
+
+    /// Its text or caption.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+        }
+    }
 }
 
 /// How far a message that went out has come.
@@ -86,6 +119,8 @@ pub enum MessageState {
     Delivered,
     /// Read by the recipient (two blue ticks).
     Read,
+    /// Listened to or watched by the recipient.
+    Played,
 }
 
 /// The answer to a send that WhatsApp's server accepted.
@@ -119,7 +154,7 @@ pub struct Receipt {
     /// The chat they stand in.
     pub chat: Chat,
     /// Who received or read them.
-    pub from: Chat,
+    pub from: Person,
     /// What happened.
     pub kind: ReceiptKind,
     /// When, by WhatsApp's clock.

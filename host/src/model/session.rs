@@ -1,6 +1,6 @@
 //! A session: one WhatsApp account, linked or to be linked, and how it fares.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Chat, Millis, Phone, SessionId, UserId, WebhookUrl};
 
@@ -71,7 +71,49 @@ pub enum Status {
     },
 }
 
+/// A status without its particulars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionState {
+    /// Not running.
+    Stopped,
+    /// On its way to WhatsApp.
+    Connecting,
+    /// Waiting for somebody to link it.
+    Pairing,
+    /// Linked and connected.
+    Connected,
+    /// Nobody linked it in time.
+    PairingExpired,
+    /// The account removed this device.
+    LoggedOut,
+    /// Stopped for a reason that trying again would not mend.
+    Failed,
+}
+
 impl Status {
+    /// The status without its particulars.
+    pub fn state(&self) -> SessionState {
+        match self {
+            Self::Stopped => SessionState::Stopped,
+            Self::Connecting { .. } => SessionState::Connecting,
+            Self::Pairing(_) => SessionState::Pairing,
+            Self::Connected { .. } => SessionState::Connected,
+            Self::PairingExpired => SessionState::PairingExpired,
+            Self::LoggedOut { .. } => SessionState::LoggedOut,
+            Self::Failed { .. } => SessionState::Failed,
+        }
+    }
+
+    /// What WhatsApp or the network said, where it came to this for a reason.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Connecting { last_error, .. } => last_error.as_deref(),
+            Self::LoggedOut { reason } | Self::Failed { reason } => Some(reason),
+            Self::Stopped | Self::Pairing(_) | Self::Connected { .. } | Self::PairingExpired => None,
+        }
+    }
+
     /// Whether messages can be sent now.
     pub fn is_connected(&self) -> bool {
         matches!(self, Self::Connected { .. })

@@ -92,6 +92,8 @@ mod tests {
             push_name: Some("Budi".to_owned()),
             sent_at: Millis(1_643_723_400_000),
             backfill: true,
+            chat_alt: None,
+            target: None,
         }
     }
 

@@ -157,8 +157,7 @@ enum Fate {
 
 impl Passage {
     pub(super) fn new(machine: Arc<Machine>, chain: Chain, event: &Event, attempt: u32, rehearsal: bool) -> Self {
-        let chat = event.message().map(|message| message.chat.clone());
-        let ledger = Ledger::new(machine, Some(event.id.clone()), attempt, rehearsal, chat);
+        let ledger = Ledger::new(machine, Some(event), attempt, rehearsal, event.chat().cloned());
         Self { chain, event: event.clone(), labels: Labels::new(), routing: None, document: None, ledger }
     }
 
@@ -169,12 +168,16 @@ impl Passage {
         self
     }
 
-    /// Runs the filters. Once a passage, before the first [`Passage::shape`]. An event that is no message has none.
+    /// Runs the filters. Once a passage, before the first [`Passage::shape`]. They judge what others write: an event that
+    /// is no message has none, and neither has a message of the account's own, or a bot would answer itself.
     pub async fn filter(&mut self) -> Filtered {
         let Self { chain, event, labels, routing, ledger, .. } = self;
         let Event { id, session, what, .. } = event;
         let forward = |routing: &message::Routing| Filtered::Forward { route_to: routing.clone() };
         let Happening::Message(incoming) = what else { return forward(routing) };
+        if incoming.from_me {
+            return forward(routing);
+        }
         let mut said: Option<Arc<Message>> = None;
         for link in chain.iter().filter(|link| link.has(Hook::MessageFilter)) {
             let message = said.get_or_insert_with(|| Arc::new(document::incoming(id, session, incoming, labels)));

@@ -67,13 +67,24 @@ pub(super) struct Call {
     pub(super) rehearsal: bool,
     /// Where a reply goes.
     pub(super) chat: Option<Chat>,
-    /// It works on an event that a plugin raised.
-    pub(super) raised: bool,
+    /// Whose doing the event is.
+    pub(super) origin: Origin,
     pub(super) keys: Keyspace,
     pub(super) sends: Vec<QueuedSend>,
     pub(super) events: Vec<PluginEvent>,
     pub(super) requests: u32,
     pub(super) lines: Lines,
+}
+
+/// Whose doing an event is, which decides what a plugin may answer it with, so that none goes in circles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Somebody wrote, called or came online.
+    Others,
+    /// It is about what the account itself sent.
+    Account,
+    /// A plugin raised it.
+    Plugin,
 }
 
 struct Wasi {
@@ -130,7 +141,7 @@ impl Call {
             deadline,
             rehearsal: false,
             chat: None,
-            raised: false,
+            origin: Origin::Others,
             keys: Keyspace::default(),
             sends: Vec::new(),
             events: Vec::new(),

@@ -11,7 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::state::{self, Effect};
-use crate::model::{Clock, Link, Millis, Scope, SessionId, Status};
+use super::telling::Teller;
+use crate::model::{Clock, Link, Millis, Person, Receipt, Scope, SessionId, SessionState, Status};
 use crate::store::{Store, StoreError};
 use crate::whatsapp::{Account, News, Whatsapp};
 
@@ -30,6 +31,9 @@ pub(super) struct Lifecycle {
     pub(super) status: watch::Sender<Status>,
     pub(super) account: watch::Sender<Option<Arc<Account>>>,
     pub(super) stop: CancellationToken,
+    pub(super) teller: Teller,
+    /// The state it was started from.
+    pub(super) before: SessionState,
 }
 
 /// Why the account is not running any more.
@@ -43,6 +47,8 @@ enum Ended {
 impl Lifecycle {
     /// Runs the session until it is stopped or has come to a final status.
     pub(super) async fn run(self) {
+        let starting = self.status.borrow().clone();
+        self.teller.came_to(self.before, &starting, None).await;
         let mut pause = Duration::from_secs(1);
         loop {
             let began = self.clock.now();
@@ -59,13 +65,9 @@ impl Lifecycle {
             }
         }
         self.account.send_replace(None);
-        self.status.send_if_modified(|status| {
-            let running = !status.is_final();
-            if running {
-                *status = Status::Stopped;
-            }
-            running
-        });
+        if !self.status.borrow().is_final() {
+            self.teller.turn(&self.status, Status::Stopped, None).await;
+        }
     }
 
     async fn open_and_follow(&self) -> Ended {
@@ -74,18 +76,19 @@ impl Lifecycle {
             () = self.stop.cancelled() => return Ended::ForGood,
         };
         match self.whatsapp.open(&self.id).await {
-            Ok((account, news)) => {
+            Ok((account, mut news)) => {
                 let account = Arc::new(account);
                 self.account.send_replace(Some(Arc::clone(&account)));
-                let ended = self.follow(&account, news, turn).await;
+                let ended = self.follow(&account, &mut news, turn).await;
                 self.account.send_replace(None);
                 account.stop().await;
+                self.catch_up(&account, &mut news).await;
                 ended
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "the session could not be opened");
                 let last_error = Some(error.to_string());
-                self.status.send_replace(Status::Connecting { attempt: 1, last_error });
+                self.teller.turn(&self.status, Status::Connecting { attempt: 1, last_error }, None).await;
                 Ended::ByItself
             }
         }
@@ -94,7 +97,7 @@ impl Lifecycle {
     async fn follow(
         &self,
         account: &Account,
-        mut news: UnboundedReceiver<News>,
+        news: &mut UnboundedReceiver<News>,
         mut turn: Option<OwnedSemaphorePermit>,
     ) -> Ended {
         let patience = tokio::time::sleep(START_PATIENCE);
@@ -123,13 +126,23 @@ impl Lifecycle {
     }
 
     /// The account has ended; what it said last may tell why.
-    async fn last_words(&self, account: &Account, mut news: UnboundedReceiver<News>) -> Ended {
+    async fn last_words(&self, account: &Account, news: &mut UnboundedReceiver<News>) -> Ended {
         while let Ok(news) = news.try_recv() {
             if let Some(ended) = self.happened(account, news).await {
                 return ended;
             }
         }
         Ended::ByItself
+    }
+
+    /// Stores what was heard of messages and of others before the account stopped: WhatsApp will not say it again.
+    async fn catch_up(&self, account: &Account, news: &mut UnboundedReceiver<News>) {
+        while let Ok(news) = news.try_recv() {
+            if matches!(news, News::LateAck(..) | News::Receipt(_) | News::Happened(_)) {
+                // Such news ends nothing.
+                let _ = self.happened(account, news).await;
+            }
+        }
     }
 
     /// Resolves at this time; without one, never.
@@ -147,6 +160,7 @@ impl Lifecycle {
 
     async fn carry_out(&self, account: &Account, decision: (Option<Status>, Vec<Effect>)) -> Option<Ended> {
         let (next, effects) = decision;
+        let parting = self.parting(next.as_ref()).await;
         // Effects first: whoever sees the new status may rely on what is stored.
         let mut ended = None;
         for effect in effects {
@@ -160,9 +174,17 @@ impl Lifecycle {
         }
         if let Some(next) = next {
             self.log(&next);
-            self.status.send_replace(next);
+            self.teller.turn(&self.status, next, parting).await;
         }
         ended
+    }
+
+    /// The account that the session is about to lose: it is told whose session ended.
+    async fn parting(&self, next: Option<&Status>) -> Option<Person> {
+        match next {
+            Some(Status::LoggedOut { .. }) => self.teller.account().await,
+            _ => None,
+        }
     }
 
     async fn perform(&self, account: &Account, effect: Effect) -> Result<Option<Ended>, StoreError> {
@@ -180,8 +202,14 @@ impl Lifecycle {
             Effect::Unwant => {
                 sessions.set_wanted(&self.id, false).await?;
             }
-            Effect::Advance { messages, to, code } => {
-                self.store.sends(Scope::gateway()).advance(&self.id, &messages, to, code).await?;
+            Effect::Advance { message, to, code } => self.teller.advance(message, to, code).await?,
+            Effect::Confirm(receipt) => {
+                let from = account.person(receipt.from).await;
+                self.teller.confirm(Receipt { from, ..receipt }).await?;
+            }
+            Effect::Tell(mut what) => {
+                account.introduce(&mut what).await;
+                self.teller.tell(*what).await?;
             }
             Effect::End => return Ok(Some(Ended::ForGood)),
             Effect::RefreshVersion => {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Chat, MessageId, MessageState, Millis, Pairing, Phone, ReceiptKind, Status};
+use crate::model::{Chat, Happening, MessageId, MessageState, Millis, Pairing, Phone, Receipt, Status};
 use crate::whatsapp::News;
 
 /// Something to be done in the world.
@@ -20,19 +20,23 @@ pub(super) enum Effect {
     End,
     /// Fetch a fresh client version, then open the account anew.
     RefreshVersion,
-    /// Store how far sent messages have come.
-    Advance { messages: Vec<MessageId>, to: MessageState, code: Option<u16> },
+    /// Store what the server made of a sent message.
+    Advance { message: MessageId, to: MessageState, code: Option<u16> },
+    /// Store how far sent messages have come at a recipient.
+    Confirm(Receipt),
+    /// Store what happened, and have it told.
+    Tell(Box<Happening>),
 }
 
 /// The status after `news`, and what to do. `None` for the status means: as it was.
 pub(super) fn step(status: &Status, news: News, now: Millis) -> (Option<Status>, Vec<Effect>) {
     match news {
-        News::LateAck(id, None) => (None, vec![advance(vec![id], MessageState::Sent, None)]),
-        News::LateAck(id, code) => (None, vec![advance(vec![id], MessageState::Refused, code)]),
-        News::Receipt(receipt) => {
-            let to = if receipt.kind == ReceiptKind::Delivered { MessageState::Delivered } else { MessageState::Read };
-            (None, vec![advance(receipt.ids, to, None)])
+        News::LateAck(message, code) => {
+            let to = if code.is_none() { MessageState::Sent } else { MessageState::Refused };
+            (None, vec![Effect::Advance { message, to, code }])
         }
+        News::Receipt(receipt) => (None, vec![Effect::Confirm(receipt)]),
+        News::Happened(what) => (None, vec![Effect::Tell(what)]),
         _ if status.is_final() => (None, vec![]),
         News::Dialing => (dialing(status), vec![]),
         News::DialFailed(error) | News::Disconnected(error) => (Some(lost(status, error)), vec![]),
@@ -122,10 +126,6 @@ fn lost(status: &Status, error: String) -> Status {
 
 fn connecting(attempt: u32, last_error: Option<String>) -> Status {
     Status::Connecting { attempt, last_error }
-}
-
-fn advance(messages: Vec<MessageId>, to: MessageState, code: Option<u16>) -> Effect {
-    Effect::Advance { messages, to, code }
 }
 
 #[cfg(test)]

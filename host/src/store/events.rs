@@ -1,5 +1,6 @@
-//! Received events: station one (stored) and station two (routed) of the incoming journey. Station one is [`intake`],
-//! station two [`routing`]; what it leaves behind is [`held`].
+//! Events: station one (stored) and station two (routed) of the incoming journey. Station one is [`intake`] for messages
+//! and [`record`] for what happens besides; station two is [`routing`], what it leaves behind [`held`]. Whose they are looks at
+//! them through [`look`].
 //!
 //! Invariant: an event is new exactly once. Its `dedup` digest is unique, and the insert that wins is the one that
 //! answers the event.
@@ -7,6 +8,8 @@
 pub mod held;
 pub(in crate::store) mod identity;
 pub(in crate::store) mod intake;
+pub mod look;
+pub(in crate::store) mod record;
 pub mod routing;
 
 use sqlx::{FromRow, QueryBuilder};
@@ -14,16 +17,13 @@ use sqlx::{FromRow, QueryBuilder};
 use self::identity::message_key;
 use self::intake::Reception;
 use super::bulk::{MOST, push_list};
-use super::column::parsed;
 use super::pool::on;
 use super::sql::statements;
 use super::{Store, StoreError};
-use crate::model::{
-    ENDPOINT_DISABLED, Event, EventId, Happening, Incoming, MESSAGE_RECEIVED, MessageId, Millis, Scope, SessionId,
-    WEBHOOK_TEST,
-};
+use crate::model::{Event, EventId, Happening, Incoming, MessageId, Millis, Scope, SessionId};
 
 pub use held::RoutingRow;
+pub use look::{EventPage, Onward, Place, Wanted};
 pub use routing::{NewDelivery, Outcome, Past, Routed, Routing};
 
 statements! {
@@ -136,12 +136,7 @@ impl EventRow {
 
     fn into_event(self) -> Result<Event, StoreError> {
         let Self { id, session_id: session, kind, payload, stored_at } = self;
-        let what = match kind.as_str() {
-            MESSAGE_RECEIVED => Happening::Message(parsed(&payload)?),
-            WEBHOOK_TEST => Happening::Test,
-            ENDPOINT_DISABLED => Happening::Disabled(parsed(&payload)?),
-            _ => Happening::Plugin(parsed(&payload)?),
-        };
+        let what = Happening::read(&kind, &payload).map_err(|error| sqlx::Error::Decode(error.into()))?;
         Ok(Event { id, session, what, stored_at })
     }
 }

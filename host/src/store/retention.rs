@@ -98,6 +98,7 @@ impl Keeper {
             gone.attempts += self.pass(Kind::Attempts, self.ago(age), None).await?.rows;
             gone.replays += self.pass(Kind::Replays, self.ago(age), None).await?.rows;
         }
+        gone.events += self.pass(Kind::Fleeting, self.clock.now(), None).await?.rows;
         if let Some(age) = events {
             gone.events += self.pass(Kind::Events, self.ago(age), None).await?.rows;
         }

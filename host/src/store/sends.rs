@@ -1,18 +1,24 @@
-//! Sends: the message id chosen before the wire, the caller's idempotency key, and what became of the message.
+//! Sends: the message id chosen before the wire, the caller's idempotency key, and what became of the message, which is
+//! [`progress`].
 //!
 //! Invariant: a message's state only ever moves forward, except that sending it again under its key makes it pending.
+
+pub mod progress;
 
 use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::column::text;
+use self::progress::Content;
+use super::column::{json, text};
 use super::plugins::effects::Wanted;
 use super::plugins::logs;
 use super::pool::{Tx, on};
 use super::sql::statements;
 use super::{Store, StoreError, sessions};
-use crate::model::{Chat, Effects, Event, LogLine, MessageId, MessageState, Millis, Scope, Sent, SessionId};
+use crate::model::{Chat, Effects, Event, LogLine, MessageId, MessageState, Millis, Outgoing, Scope, Sent, SessionId};
+
+pub use progress::Progress;
 
 statements! {
     KNOWN = "SELECT message, chat, digest, state, created_at, begun_at, accepted_at FROM sends
@@ -25,12 +31,12 @@ statements! {
         JOIN sessions s ON s.id = m.session_id WHERE m.session_id = ? AND m.`key` = ? AND s.owner BETWEEN ? AND ?";
     FREE_KEY = "UPDATE sends SET key = NULL, digest = NULL WHERE session_id = $1 AND message = $2",
         mysql: "UPDATE sends SET `key` = NULL, digest = NULL WHERE session_id = ? AND message = ?";
-    AGAIN = "UPDATE sends SET state = 0, code = NULL, begun_at = $1 WHERE session_id = $2 AND message = $3";
-    ADD = "INSERT INTO sends (session_id, message, chat, key, digest, state, created_at, begun_at)
-        VALUES ($1, $2, $3, $4, $5, 0, $6, $7)",
-        mysql: "INSERT INTO sends (session_id, message, chat, `key`, digest, state, created_at, begun_at)
-        VALUES (?, ?, ?, ?, ?, 0, ?, ?)";
-    ADVANCE = "UPDATE sends SET state = $1, code = $2, accepted_at = COALESCE(accepted_at, $3)
+    AGAIN = "UPDATE sends SET state = 0, code = NULL, begun_at = $1, content = $2 WHERE session_id = $3 AND message = $4";
+    ADD = "INSERT INTO sends (session_id, message, chat, key, digest, state, created_at, begun_at, content)
+        VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8)",
+        mysql: "INSERT INTO sends (session_id, message, chat, `key`, digest, state, created_at, begun_at, content)
+        VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)";
+    ADVANCE = "UPDATE sends SET state = $1, code = $2, accepted_at = COALESCE(accepted_at, $3), content = NULL
         WHERE session_id = $4 AND message = $5 AND state < $6
         AND EXISTS (SELECT 1 FROM sessions s WHERE s.owner BETWEEN $7 AND $8 AND s.id = sends.session_id)";
     RELEASE = "UPDATE sends SET begun_at = 0 WHERE session_id = $1 AND message = $2 AND state = 0
@@ -46,8 +52,14 @@ const KEY_LIFE: Duration = Duration::from_hours(24);
 const IN_FLIGHT: Duration = Duration::from_mins(1);
 
 /// The states in the order of their stored numbers.
-const STATES: [MessageState; 5] =
-    [MessageState::Pending, MessageState::Refused, MessageState::Sent, MessageState::Delivered, MessageState::Read];
+const STATES: [MessageState; 6] = [
+    MessageState::Pending,
+    MessageState::Refused,
+    MessageState::Sent,
+    MessageState::Delivered,
+    MessageState::Read,
+    MessageState::Played,
+];
 
 /// Calls on sends within a scope.
 #[derive(Debug)]
@@ -62,6 +74,8 @@ pub struct NewSend<'a> {
     pub message: &'a MessageId,
     /// Where to.
     pub to: &'a Chat,
+    /// What it says.
+    pub what: &'a Outgoing,
     /// The caller's key, if any, and a digest of the request it stands for.
     pub key: Option<(&'a str, &'a [u8; 32])>,
     /// What the plugins that judged it want done, with it or not at all.
@@ -104,6 +118,7 @@ impl Sends<'_> {
         let now = moment.now;
         let (session, message, chat) = (send.session.clone(), send.message.clone(), send.to.clone());
         let key = send.key.map(|(key, digest)| (key.to_owned(), *digest));
+        let content = json(&Content::of(send.what))?;
         let (wanted, logs) = (Wanted::of(None, 0, send.effects)?, send.logs);
         let work = self.0.write(move |tx| {
             Box::pin(async move {
@@ -116,7 +131,8 @@ impl Sends<'_> {
                     Some(Known::Answer(answer)) => {
                         if let Begun::Again(earlier) = &answer {
                             on!(&mut *tx, |db, q| {
-                                sqlx::query(q(AGAIN)).bind(now).bind(&session).bind(earlier).execute(db).await?;
+                                let again = sqlx::query(q(AGAIN)).bind(now).bind(&content).bind(&session);
+                                again.bind(earlier).execute(db).await?;
                             });
                             logs::add(tx, scope.owners(), &logs).await?;
                         }
@@ -131,7 +147,7 @@ impl Sends<'_> {
                     }
                     let digest = digest.as_ref().map(|digest| &digest[..]);
                     let add = sqlx::query(q(ADD)).bind(&session).bind(&message).bind(&chat).bind(&key);
-                    add.bind(digest).bind(now).bind(now).execute(db).await.map(|_| ())
+                    add.bind(digest).bind(now).bind(now).bind(&content).execute(db).await.map(|_| ())
                 });
                 added.map_err(|error| {
                     StoreError::taken(error, sqlx::error::DatabaseError::is_unique_violation, "the message id")
@@ -161,33 +177,6 @@ impl Sends<'_> {
             Known::Expired(_) => None,
             Known::Answer(begun) => Some(begun),
         }))
-    }
-
-    /// Moves a message on; never backwards. `code` is WhatsApp's refusal code. Unknown messages are ignored.
-    pub async fn advance(
-        &self,
-        session: &SessionId,
-        messages: &[MessageId],
-        to: MessageState,
-        code: Option<u16>,
-    ) -> Result<(), StoreError> {
-        let ((low, high), now) = (self.1.owners(), self.0.clock().now());
-        let (session, messages) = (session.clone(), messages.to_vec());
-        let accepted_at = (to >= MessageState::Sent).then_some(now);
-        let work = self.0.write(move |tx| {
-            Box::pin(async move {
-                on!(tx, |db, q| {
-                    for message in &messages {
-                        let step = sqlx::query(q(ADVANCE)).bind(number(to)).bind(code.map(i64::from)).bind(accepted_at);
-                        let step =
-                            step.bind(&session).bind(text(message.as_str())).bind(number(to)).bind(low).bind(high);
-                        step.execute(&mut *db).await?;
-                    }
-                });
-                Ok(())
-            })
-        });
-        work.await
     }
 
     /// Says that nobody waits for a pending message's answer any more: its key may be used again at once.
@@ -295,7 +284,7 @@ impl KnownRow {
         match numbered(self.state) {
             MessageState::Pending if moment.is_in_flight(self.begun_at) => Begun::InFlight,
             MessageState::Pending | MessageState::Refused => Begun::Again(self.message),
-            MessageState::Sent | MessageState::Delivered | MessageState::Read => {
+            MessageState::Sent | MessageState::Delivered | MessageState::Read | MessageState::Played => {
                 let at = self.accepted_at.unwrap_or(self.begun_at);
                 Begun::Replay(Sent { id: self.message, to: self.chat, at })
             }

@@ -158,6 +158,8 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         endpoints::change::STATEMENTS,
         events::STATEMENTS,
         events::held::STATEMENTS,
+        events::look::STATEMENTS,
+        events::record::STATEMENTS,
         events::routing::STATEMENTS,
         &keys::statements(),
         leader::STATEMENTS,
@@ -170,6 +172,7 @@ fn every_statement() -> Vec<(&'static str, Sql)> {
         replays::STATEMENTS,
         retention::rows::STATEMENTS,
         sends::STATEMENTS,
+        sends::progress::STATEMENTS,
         sessions::STATEMENTS,
         settings::STATEMENTS,
         STATEMENTS,
@@ -463,6 +466,7 @@ async fn the_queues_are_walked_by_index_without_sorting() {
         (plugin_sends::STATEMENTS, "ABANDONED", "plugin_sends_by_plugin"),
         (retention::rows::STATEMENTS, "EVENTS", "events_by_age"),
         (retention::rows::STATEMENTS, "DIGESTS", "events_by_age"),
+        (retention::rows::STATEMENTS, "FLEETING", "events_fleeting"),
         (retention::rows::STATEMENTS, "ATTEMPTS", "attempts_by_age"),
         (retention::rows::STATEMENTS, "SENDS", "sends_by_age"),
         (retention::rows::STATEMENTS, "PLUGIN_SENDS", "plugin_sends_by_age"),
@@ -492,6 +496,8 @@ async fn what_every_message_passes_reads_single_rows() {
         (deliveries::again::STATEMENTS, "PLACE"),
         (deliveries::again::STATEMENTS, "AGAIN"),
         (sends::STATEMENTS, "ADVANCE"),
+        (sends::progress::STATEMENTS, "BEHIND"),
+        (events::record::STATEMENTS, "ADD"),
     ] {
         let steps = plan(&at, room, name).await;
         assert!(!steps.iter().any(|step| step.contains("LIST") || step.starts_with("SCAN")), "{name}: {steps:#?}");

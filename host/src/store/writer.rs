@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
@@ -57,6 +57,8 @@ const ROLLBACK: Sql = sql!("ROLLBACK");
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
+    /// How many commits there were.
+    commits: watch::Receiver<u64>,
     closing: CancellationToken,
     closed: CancellationToken,
 }
@@ -70,9 +72,10 @@ impl Writer {
         fence: Arc<Fence>,
         tasks: &Tasks,
     ) -> Result<Self, StoreError> {
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = Self { jobs, closing: CancellationToken::new(), closed: CancellationToken::new() };
-        let desk = Desk { source, tx, fence, again: VecDeque::new(), queue, closing: writer.closing.clone() };
+        let ((jobs, queue), (counted, commits)) = (mpsc::channel(QUEUE), watch::channel(0));
+        let writer = Self { jobs, commits, closing: CancellationToken::new(), closed: CancellationToken::new() };
+        let closing = writer.closing.clone();
+        let desk = Desk { source, tx, fence, again: VecDeque::new(), queue, counted, closing };
         let closed = writer.closed.clone().drop_guard();
         let serving = tasks.spawn_thread("store-desk", async move {
             desk.serve().await;
@@ -103,6 +106,11 @@ impl Writer {
     /// Whether somebody's job waits to be begun.
     pub(in crate::store) fn is_awaited(&self) -> bool {
         self.jobs.capacity() < self.jobs.max_capacity()
+    }
+
+    /// Changes with every commit; ends with the writer.
+    pub(in crate::store) fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
     }
 
     /// Takes no more jobs, finishes those handed over, and waits until the connection and the lock are let go.
@@ -210,6 +218,7 @@ struct Desk {
     /// Jobs that were undone because somebody stood in their way; they go first.
     again: VecDeque<Box<dyn Job>>,
     queue: mpsc::Receiver<Box<dyn Job>>,
+    counted: watch::Sender<u64>,
     closing: CancellationToken,
 }
 
@@ -250,6 +259,9 @@ impl Desk {
                 tracing::error!(%error, jobs = done.len(), "a batch of writes was not committed");
             }
             self.recover(error).await;
+        }
+        if commit.is_ok() {
+            self.counted.send_modify(|commits| *commits = commits.wrapping_add(1));
         }
         for mut job in done {
             if job.again(commit.is_err() && busy) {

@@ -9,10 +9,12 @@
 //! Invariants: the body that is posted is the stored one, byte for byte, under the delivery's own id; no header of a
 //! plugin or an endpoint takes the place of one of ours, and no stored path leaves the endpoint's.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret as _;
 use url::Url;
 
@@ -21,6 +23,7 @@ use super::{retry, sign};
 use crate::egress::{Egress, Exchange, Request};
 use crate::model::{
     Attempt, AttemptOutcome, Delivery, DeliveryId, Endpoint, EndpointId, ErrorClass, Millis, Phases, SessionId,
+    WebhookUrl,
 };
 use crate::store::deliveries::{self, Settlement};
 
@@ -112,14 +115,23 @@ impl Due {
 }
 
 /// The address with these segments after its path: where a webhook with this path suffix is posted. Segments are escaped,
-/// once, and `.` and `..` left out, so that the result lies below the address whatever the suffix holds.
+/// once, and `.` and `..` left out, so that the result lies below the address whatever the suffix holds. On NATS they are
+/// further words of the subject.
 pub fn below(address: &Url, suffix: &str) -> Url {
     let mut url = address.clone();
-    if let (false, Ok(mut path)) = (suffix.is_empty(), url.path_segments_mut()) {
+    if url.scheme() == WebhookUrl::NATS {
+        let words = suffix.split('/').filter(|segment| !matches!(*segment, "" | "." | ".."));
+        let words = words.map(|word| utf8_percent_encode(&unescaped(word), SUBJECT).to_string());
+        let subject = iter::once(url.path().to_owned()).chain(words).collect::<Vec<_>>().join(".");
+        url.set_path(&subject);
+    } else if let (false, Ok(mut path)) = (suffix.is_empty(), url.path_segments_mut()) {
         path.pop_if_empty().extend(suffix.split('/').filter(|segment| !segment.is_empty()).map(unescaped));
     }
     url
 }
+
+/// What a word of a subject on NATS is not made of.
+const SUBJECT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 
 /// A segment without its escapes, but those of control characters; as it is, where they make no text.
 fn unescaped(segment: &str) -> String {
@@ -140,7 +152,11 @@ impl Signed {
     /// Posts it and waits for the answer, at most the deadline given to [`Due::sign`].
     pub(super) async fn post(self, egress: &Egress) -> Answered {
         let begun = Instant::now();
-        let exchange = egress.exchange(self.request).await;
+        let exchange = if self.request.url.scheme() == WebhookUrl::NATS {
+            egress.publish(self.of.session.as_str(), self.request).await
+        } else {
+            egress.exchange(self.request).await
+        };
         let took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
         Answered::new(self.of, self.started_at, took_ms, exchange)
     }
@@ -313,6 +329,9 @@ mod tests {
             ("https://example.org/hook", ".%09./%FF", "https://example.org/hook/.%2509./%25FF"),
             ("https://example.org/hook", "100%/%+f", "https://example.org/hook/100%25/%25+f"),
             ("https://example.org/hook", "", "https://example.org/hook"),
+            ("nats:orders", "", "nats:orders"),
+            ("nats:orders", "tickets/4 2/../x.y/>", "nats:orders.tickets.4%202.x%2Ey.%3E"),
+            ("nats:orders", "%2e%2e/%2a", "nats:orders.%2E%2E.%2A"),
         ];
         for (address, suffix, expected) in table {
             assert_eq!(below(&address.parse().unwrap(), suffix).as_str(), expected, "{suffix}");

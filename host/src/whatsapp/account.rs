@@ -13,8 +13,8 @@ use whatsapp_rust::{Client, ClientError, Jid, SendOptions};
 
 use super::acks::{self, Acks};
 use super::keys::KeyStore;
-use super::translate;
-use crate::model::{Chat, Clock, GroupSummary, MessageId, NumberCheck, Outgoing, Phone, Sent};
+use super::{people, translate};
+use crate::model::{Chat, Clock, GroupSummary, Happening, MessageId, NumberCheck, Outgoing, Person, Phone, Sent};
 
 /// Time a stopping account has to flush and leave; the library bounds its own steps to about 5 s each.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -140,6 +140,22 @@ impl Account {
             .collect();
         summaries.sort_by(|a, b| (&a.name, &a.chat).cmp(&(&b.name, &b.chat)));
         Ok(summaries)
+    }
+
+    /// Somebody by every address the account knows.
+    pub async fn person(&self, person: Person) -> Person {
+        people::known(&self.client, person).await
+    }
+
+    /// Names everybody in it by every address the account knows.
+    pub async fn introduce(&self, what: &mut Happening) {
+        people::introduce(&self.client, what).await;
+    }
+
+    /// Asks WhatsApp to tell when somebody comes online or goes away, for as long as this account runs.
+    pub async fn follow(&self, chat: &Chat) -> Result<(), AccountError> {
+        let jid = translate::jid(chat).ok_or_else(|| AccountError::Library(format!("{chat} is no address")))?;
+        self.answer(self.client.presence().subscribe(jid)).await
     }
 
     /// Resolves when the account has stopped, for whatever reason.

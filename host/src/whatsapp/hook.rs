@@ -12,11 +12,11 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use whatsapp_rust::wacore::types::events::{Event, EventHandler, EventInterest, EventKind, InboundMessage};
-use whatsapp_rust::{Client, InboundDurabilityHook, Jid};
+use whatsapp_rust::{Client, InboundDurabilityHook};
 
-use super::translate;
+use super::{people, translate};
 use crate::app::tasks::Tasks;
-use crate::model::{Chat, Incoming, SessionId};
+use crate::model::{Incoming, Person, SessionId};
 use crate::store::StoreError;
 
 /// Pauses between two tries at storing what was received: the first, doubled each time, up to the longest.
@@ -37,7 +37,7 @@ pub(super) struct Hook {
 #[async_trait]
 impl InboundDurabilityHook for Hook {
     async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
-        let own = client.pn().and_then(|jid| translate::chat(&jid)).context("the account has no number yet")?;
+        let own = people::own(&client).context("the account has no number yet")?;
         let mut messages = Vec::with_capacity(batch.len());
         for inbound in batch {
             messages.extend(translated(&client, inbound, &own).await);
@@ -123,16 +123,19 @@ impl Redelivery {
     }
 }
 
-async fn translated(client: &Client, inbound: &InboundMessage, own: &Chat) -> Option<Incoming> {
+async fn translated(client: &Client, inbound: &InboundMessage, own: &Person) -> Option<Incoming> {
     let source = &inbound.info.source;
-    let mut numbers = HashMap::new();
-    for (jid, told) in [(&source.sender, &source.sender_alt), (&source.chat, &source.recipient_alt)] {
-        if jid.is_lid() && !told.as_ref().is_some_and(Jid::is_pn) {
-            let known = client.get_lid_pn_entry(jid).await.ok().flatten();
-            numbers.extend(known.map(|entry| (jid.clone(), Jid::pn(&*entry.phone_number))));
+    let chat = source.is_from_me.then_some((&source.chat, source.recipient_alt.as_ref()));
+    let author = translate::target_author(&inbound.message);
+    let named = [(&source.sender, source.sender_alt.as_ref())].into_iter().chain(chat);
+    let mut known = HashMap::new();
+    for (jid, told) in named.chain(author.as_ref().map(|jid| (jid, None))) {
+        if !told.is_some_and(|told| translate::is_other(jid, told)) {
+            known.extend(people::other(client, jid).await.map(|other| (jid.clone(), other)));
         }
     }
-    let Some(at) = translate::addresses(&inbound.info, |jid| numbers.get(jid).cloned()) else {
+    let at = translate::addresses(&inbound.message, &inbound.info, |jid| known.get(jid).cloned());
+    let Some(at) = at else {
         tracing::warn!(kind = ?source.chat.server, "a message from an unknown kind of address was left out");
         return None;
     };

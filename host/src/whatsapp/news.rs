@@ -1,4 +1,5 @@
-//! What a running account tells its session: connection, pairing, acknowledgements, receipts.
+//! What a running account tells its session: connection, pairing, acknowledgements, receipts, and what happens besides
+//! messages.
 //!
 //! Messages are not among them. They go through the durability hook, which waits until they are stored.
 
@@ -6,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use whatsapp_rust::wacore::types::events::{Event, EventHandler, EventInterest, EventKind, Receipt as RawReceipt};
-use whatsapp_rust::wacore::types::presence::ReceiptType;
+use whatsapp_rust::wacore::types::events::{Event, EventHandler, EventInterest, EventKind};
 
 use super::acks::Acks;
 use super::translate;
-use crate::model::{Chat, MessageId, Millis, Phone, Receipt, ReceiptKind};
+use crate::model::{Chat, Happening, MessageId, Phone, Receipt};
 
 /// One piece of news.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,9 @@ pub enum News {
     LateAck(MessageId, Option<u16>),
     /// A recipient received or read what we sent.
     Receipt(Receipt),
+    /// Something else happened: presence, typing, a change of a group, a call. People in it are named as WhatsApp named
+    /// them.
+    Happened(Box<Happening>),
 }
 
 /// Where news goes. Cheap to clone; telling never blocks.
@@ -69,7 +72,7 @@ pub enum News {
 pub(super) struct NewsSender(mpsc::UnboundedSender<News>);
 
 /// A channel for one account's news. Unbounded, because the library's receive path must not wait for us, and
-/// small, because the account produces a handful a minute besides acknowledgements of its own sends.
+/// small, because the account produces a handful a second at most: what became of its own sends, who types.
 pub(super) fn channel() -> (NewsSender, mpsc::UnboundedReceiver<News>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (NewsSender(sender), receiver)
@@ -119,6 +122,11 @@ impl EventHandler for Listener {
             EventKind::QrScannedWithoutMultidevice,
             EventKind::ClientOutdated,
             EventKind::Receipt,
+            EventKind::Presence,
+            EventKind::ChatPresence,
+            EventKind::GroupUpdate,
+            EventKind::IncomingCall,
+            EventKind::MissedCall,
             EventKind::ServerAck,
             EventKind::StreamReplaced,
             EventKind::TemporaryBan,
@@ -181,28 +189,12 @@ fn news(event: &Event) -> Option<News> {
             tracing::warn!(code = error.code, "WhatsApp reports a stream error");
             return None;
         }
-        Event::Receipt(receipt) => News::Receipt(receipt_of(receipt)?),
-        _ => return None,
+        Event::Receipt(receipt) => News::Receipt(translate::receipt(receipt)?),
+        other => News::Happened(Box::new(translate::happening(other)?)),
     })
 }
 
 fn logged_out(out: &whatsapp_rust::wacore::types::events::LoggedOut) -> String {
     let said = out.logout_message.as_ref().and_then(|message| message.subtext.clone());
     said.unwrap_or_else(|| format!("the account removed this device ({:?})", out.reason))
-}
-
-fn receipt_of(receipt: &RawReceipt) -> Option<Receipt> {
-    let kind = match receipt.r#type {
-        ReceiptType::Delivered => ReceiptKind::Delivered,
-        ReceiptType::Read => ReceiptKind::Read,
-        ReceiptType::Played => ReceiptKind::Played,
-        _ => return None,
-    };
-    Some(Receipt {
-        ids: receipt.message_ids.iter().map(|id| MessageId::from(id.clone())).collect(),
-        chat: translate::chat(&receipt.source.chat)?,
-        from: translate::chat(&receipt.source.sender)?,
-        kind,
-        at: Millis(receipt.timestamp.timestamp_millis()),
-    })
 }

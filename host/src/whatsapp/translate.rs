@@ -3,6 +3,8 @@
 //! Invariant: what is no message to a person (key shares, history notices, sender keys, status posts) is
 //! answered with `None` and nowhere else; everything else becomes an [`Incoming`], known kind or not.
 
+mod happening;
+
 use whatsapp_rust::Jid;
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::wacore::proto_helpers::MessageExt as _;
@@ -10,14 +12,18 @@ use whatsapp_rust::wacore::types::message::{MessageCategory, MessageInfo};
 use whatsapp_rust::wacore_binary::Server;
 use whatsapp_rust::waproto::whatsapp as wa;
 
-use crate::model::{Chat, Incoming, MessageId, MessageKind, Millis, Outgoing};
+use crate::model::{Chat, Incoming, MessageId, MessageKind, Millis, Outgoing, Person, Target};
 
-/// The addresses of a received message, both forms where both are known.
+pub(super) use happening::{happening, receipt};
+
+/// Where a received message stands and who is named in it, by both addresses where both are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Addresses {
-    pub(super) chat: Chat,
-    pub(super) sender: Chat,
-    pub(super) sender_alt: Option<Chat>,
+    /// The chat; of a person, with their other address.
+    pub(super) place: Person,
+    pub(super) sender: Person,
+    /// Who wrote the message that a reaction, an edit or a revocation is about, where it names them.
+    pub(super) target: Option<Person>,
 }
 
 /// A library address as ours, device part dropped; `None` for the kinds no message comes from.
@@ -35,49 +41,102 @@ pub(super) fn jid(chat: &Chat) -> Option<Jid> {
     chat.jid().parse().ok()
 }
 
-/// Where a message stands and who wrote it, by number wherever the number is known.
+/// Where a message stands and who is named in it, by number wherever the number is known.
 ///
-/// `known_number` answers the number behind a LID that the stanza itself did not tell.
-pub(super) fn addresses(info: &MessageInfo, known_number: impl Fn(&Jid) -> Option<Jid>) -> Option<Addresses> {
+/// `known` answers somebody's other address (the number behind a LID, or the reverse) that the stanza itself did not tell.
+pub(super) fn addresses(
+    message: &wa::Message,
+    info: &MessageInfo,
+    known: impl Fn(&Jid) -> Option<Jid>,
+) -> Option<Addresses> {
     let source = &info.source;
-    let by_number = |jid: &Jid, told: Option<&Jid>| {
-        let told = told.filter(|told| told.is_pn()).cloned();
-        if jid.is_lid() { told.or_else(|| known_number(jid)) } else { None }
+    let person = |jid: &Jid, told: Option<&Jid>| {
+        let told = told.filter(|told| is_other(jid, told)).cloned();
+        let other = told.or_else(|| known(jid)).as_ref().and_then(chat);
+        chat(jid).map(|address| Person::of(address, other))
     };
-    let number = by_number(&source.sender, source.sender_alt.as_ref());
-    let sender = chat(number.as_ref().unwrap_or(&source.sender))?;
-    let other = if number.is_some() { Some(&source.sender) } else { source.sender_alt.as_ref() };
-    let sender_alt = other.and_then(chat).filter(|other| *other != sender);
-    let chat = if source.is_group || !source.chat.is_lid() {
-        chat(&source.chat)?
+    let sender = person(&source.sender, source.sender_alt.as_ref())?;
+    let place = if source.is_group {
+        Person::of(chat(&source.chat)?, None)
     } else if source.is_from_me {
-        let number = by_number(&source.chat, source.recipient_alt.as_ref());
-        chat(number.as_ref().unwrap_or(&source.chat))?
-    } else {
+        person(&source.chat, source.recipient_alt.as_ref())?
+    } else if source.chat.is_lid() {
         sender.clone()
+    } else {
+        Person::of(chat(&source.chat)?, None)
     };
-    Some(Addresses { chat, sender, sender_alt })
+    let target = target_author(message).and_then(|author| person(&author, None));
+    Some(Addresses { place, sender, target })
 }
 
-/// A received message in our words; `None` when it is no message to a person.
-pub(super) fn incoming(message: &wa::Message, info: &MessageInfo, at: Addresses, to: &Chat) -> Option<Incoming> {
+/// Whether these two can be the addresses of one person.
+pub(super) fn is_other(jid: &Jid, told: &Jid) -> bool {
+    if matches!(jid.server, Server::Lid | Server::HostedLid) { told.is_pn() } else { told.is_lid() }
+}
+
+/// Whom a reaction or a revocation in a group names as the writer of the message it is about.
+pub(super) fn target_author(message: &wa::Message) -> Option<Jid> {
+    let (key, _) = target_key(message)?;
+    key.participant.as_deref().filter(|participant| !participant.is_empty())?.parse().ok()
+}
+
+/// A received message in our words; `None` when it is no message to a person. `own` is the account that received it.
+pub(super) fn incoming(message: &wa::Message, info: &MessageInfo, at: Addresses, own: &Person) -> Option<Incoming> {
     if info.category == MessageCategory::Peer || info.source.chat.server == Server::Broadcast {
         return None;
     }
     let (kind, text) = content(message)?;
+    let target = target(message, info, &at, own);
+    let from_me = info.source.is_from_me;
     Some(Incoming {
         id: MessageId::from(info.id.clone()),
         kind,
-        chat: at.chat,
-        sender: at.sender,
-        sender_alt: at.sender_alt,
-        to: to.clone(),
-        from_me: info.source.is_from_me,
+        chat: at.place.chat,
+        sender: at.sender.chat,
+        sender_alt: at.sender.alt,
+        to: own.chat.clone(),
+        from_me,
         text,
         push_name: Some(info.push_name.clone()).filter(|name| !name.is_empty()),
         sent_at: Millis(info.timestamp.timestamp_millis()),
         backfill: info.is_offline,
+        chat_alt: at.place.alt.filter(|_| from_me),
+        target,
     })
+}
+
+/// The key of the message that this one is about, and whether only its own writer can say so.
+fn target_key(message: &wa::Message) -> Option<(&wa::MessageKey, bool)> {
+    let base = message.get_base_message();
+    if let Some(protocol) = base.protocol_message.as_option() {
+        let is_edit = protocol.r#type == Some(wa::message::protocol_message::Type::MESSAGE_EDIT);
+        return protocol.key.as_option().map(|key| (key, is_edit));
+    }
+    base.reaction_message.as_option().and_then(|reaction| reaction.key.as_option()).map(|key| (key, false))
+}
+
+/// The message that this one is about. A key says whose it is as the writer of this one sees it.
+fn target(message: &wa::Message, info: &MessageInfo, at: &Addresses, own: &Person) -> Option<Target> {
+    let (key, by_writer) = target_key(message)?;
+    let id = key.id.clone().filter(|id| !id.is_empty())?;
+    let source = &info.source;
+    let sender = if by_writer || key.from_me.unwrap_or(false) {
+        Some(at.sender.clone())
+    } else if at.target.is_some() {
+        at.target.clone()
+    } else if source.is_group {
+        None
+    } else if source.is_from_me {
+        Some(at.place.clone())
+    } else {
+        Some(own.clone())
+    };
+    let from_me = match &sender {
+        Some(sender) if *sender == at.sender => source.is_from_me,
+        Some(sender) => own.has(&sender.chat) || sender.alt.as_ref().is_some_and(|alt| own.has(alt)),
+        None => false,
+    };
+    Some(Target { id: MessageId::from(id), sender, from_me })
 }
 
 /// A linking code as WhatsApp shows it on the phone: two groups of four, `ABCD-1234`.

@@ -9,12 +9,26 @@ use serde_json::value::RawValue;
 #[derive(Debug, Deserialize)]
 pub struct Event {
     pub id: String,
-    /// `message.received`, or `plugin.` and the type a plugin gave it.
+    /// `message.received`, `message.ack`, `group.update`, …, or `plugin.` and the type a plugin gave it.
     #[serde(rename = "type")]
     pub kind: String,
     pub session_id: String,
+    /// When it was stored, in Unix milliseconds.
+    pub occurred_at: u64,
     /// The message, when it is one.
     pub message: Option<Message>,
+    /// What happened, as the gateway wrote it, when it is neither a message nor raised by a plugin.
+    #[serde(
+        rename = "ack",
+        alias = "presence",
+        alias = "typing",
+        alias = "group",
+        alias = "call",
+        alias = "status",
+        alias = "endpoint",
+        alias = "test"
+    )]
+    pub data: Option<Box<RawValue>>,
     /// What a plugin raised, as it wrote it.
     #[serde(default, deserialize_with = "present")]
     pub payload: Option<Box<RawValue>>,
@@ -43,10 +57,13 @@ pub struct Message {
     pub sent_at: u64,
     /// Whether it waited on WhatsApp's server while the gateway was away.
     pub backfill: bool,
-    /// The sender's number, digits, when known.
+    /// The number of the other side, digits, when known: the sender's or, of a message of the account's own, the person's it
+    /// went to.
     pub phone: Option<String>,
-    /// The sender's hidden address, when known.
+    /// The hidden address of the other side, when known.
     pub lid: Option<String>,
+    /// The message that a reaction, an edit or a revocation is about, as the gateway wrote it.
+    pub target: Option<Box<RawValue>>,
     /// What plugins have labelled it with: a JSON object, as the gateway wrote it.
     pub labels: Box<RawValue>,
 }
@@ -88,6 +105,17 @@ mod tests {
             let event = Event::read(&json).unwrap();
             assert_eq!(event.payload.unwrap().get(), payload);
             assert!(event.message.is_none());
+        }
+    }
+
+    #[test]
+    fn reads_what_happened_whatever_it_is_called() {
+        for name in ["ack", "presence", "typing", "group", "call", "status", "endpoint", "test"] {
+            let json =
+                format!(r#"{{"id":"evt_1","type":"x.y","session_id":"1","occurred_at":7,"{name}":{{"b":1,"a":2}}}}"#);
+            let event = Event::read(&json).unwrap();
+            assert_eq!(event.data.unwrap().get(), r#"{"b":1,"a":2}"#, "{name}");
+            assert!(event.message.is_none() && event.payload.is_none() && event.occurred_at == 7);
         }
     }
 

@@ -1,4 +1,5 @@
-//! The founding body: `{session_id, message {id, from, to, message, timestamp}}`, with more fields beside.
+//! The founding body: `{session_id, message {id, from, to, message, timestamp}}`, with more fields beside. What is no message
+//! has the same frame: `{session_id, event, event_id, occurred_at, data}`.
 //!
 //! Invariant: a founding field never changes its name, type or place, and no field is ever taken away.
 
@@ -15,6 +16,11 @@ struct Founding<'a> {
     event_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
+    /// Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occurred_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -36,18 +42,25 @@ struct Fields<'a> {
     lid: Option<&'a str>,
     backfill: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<&'a RawValue>,
 }
 
-/// The body of an event, compact JSON; `None` when the document is no event.
+/// The body of an event, compact JSON; `None` when the document is no event, or one of a kind that is not known here.
 pub(crate) fn founding(document: &str) -> Option<String> {
     let event = Event::read(document)?;
+    if event.message.is_none() && event.payload.is_none() && event.data.is_none() {
+        return None;
+    }
     let body = Founding {
         session_id: &event.session_id,
         message: event.message.as_ref().map(fields),
         event: &event.kind,
         event_id: &event.id,
         payload: event.payload.as_deref(),
+        occurred_at: event.data.as_ref().map(|_| event.occurred_at),
+        data: event.data.as_deref(),
     };
     serde_json::to_string(&body).ok()
 }
@@ -67,6 +80,7 @@ fn fields(message: &Message) -> Fields<'_> {
         phone: message.phone.as_deref(),
         lid: message.lid.as_deref(),
         backfill: message.backfill,
+        target: message.target.as_deref(),
         labels: message.is_labelled().then_some(&*message.labels),
     }
 }
@@ -128,6 +142,30 @@ mod tests {
         let body = founding(&document("{}}}", r#"{"route":"billing"}}}"#)).unwrap();
         let expected = FOUNDING.replace(r#""backfill":false"#, r#""backfill":false,"labels":{"route":"billing"}"#);
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_reaction_says_what_it_is_about() {
+        let target = r#""target":{"id":"3EB1","sender":null,"from_me":true},"labels""#;
+        let body = founding(&document(r#""labels""#, target)).unwrap();
+        let expected = r#""backfill":false,"target":{"id":"3EB1","sender":null,"from_me":true}}"#;
+        assert_eq!(body, FOUNDING.replace(r#""backfill":false}"#, expected));
+    }
+
+    #[test]
+    fn what_is_no_message_has_the_same_frame() {
+        let event = concat!(
+            r#"{"id":"evt_3","type":"message.ack","session_id":"1","occurred_at":1643723401000,"#,
+            r#""ack":{"id":"3EB0","state":"read"}}"#
+        );
+        assert_eq!(
+            founding(event).unwrap(),
+            concat!(
+                r#"{"session_id":"1","event":"message.ack","event_id":"evt_3","occurred_at":1643723401000,"#,
+                r#""data":{"id":"3EB0","state":"read"}}"#
+            )
+        );
+        assert_eq!(founding(&event.replace("\"ack\"", "\"of_tomorrow\"")), None);
     }
 
     #[test]

@@ -191,6 +191,7 @@ fn every_session_request(id: &str) -> Vec<(Method, String, Option<Value>)> {
         (Method::GET, at("/qr"), None),
         (Method::POST, at("/pair-code"), Some(json!({ "phone": "6282260790996" }))),
         (Method::POST, at("/send"), Some(json!({ "recipient": "6281381393739", "message": "x" }))),
+        (Method::POST, at("/follow-presence"), Some(json!({ "contact": "6281381393739" }))),
         (Method::POST, at("/check-number"), Some(json!({ "number": "6281381393739" }))),
         (Method::GET, at("/groups"), None),
         (Method::GET, format!("/api/ws/{id}"), None),

@@ -95,12 +95,12 @@ async fn tells_when_the_session_stops_and_when_it_is_deleted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_user_holds_eight_sockets() -> Result<()> {
+async fn a_user_holds_sixteen_sockets() -> Result<()> {
     let site = Site::start().await?;
     let token = site.admin().await?;
     site.session(&token, "s").await?;
     let mut held = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..16 {
         held.push(open(&site, "s", &token).await?);
     }
     assert_eq!(refusal(open(&site, "s", &token).await)?, 429);

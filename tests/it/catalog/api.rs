@@ -359,5 +359,7 @@ fn message(text: &str) -> wagate::model::Incoming {
         push_name: None,
         sent_at: Millis(1_700_000_000_000),
         backfill: false,
+        chat_alt: None,
+        target: None,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wagate::model::{
     AttemptOutcome, DeadWhy, Delivery, DeliveryOrder, DeliveryState, EndpointId, Event, EventId, Happening, Scope,
-    SessionId, Shape,
+    SessionId, Shape, WebhookTest,
 };
 use wagate::store::Store;
 use wagate::store::deliveries::{Deliveries, DeliveryFilter, Page, Settled, Settlement};
@@ -158,7 +158,7 @@ async fn a_test_goes_to_an_endpoint_of_the_sessions_owner_or_nowhere() {
     let of = |session: &SessionId| Event {
         id: EventId::new(),
         session: session.clone(),
-        what: Happening::Test,
+        what: Happening::Test(WebhookTest { endpoint_id: endpoint.clone(), text: "a test".to_owned() }),
         stored_at: place.clock.now(),
     };
     for (scope, session) in [(bob, &theirs), (bob, &id), (ann, &theirs)] {

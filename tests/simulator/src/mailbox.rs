@@ -46,6 +46,8 @@ pub(crate) enum Class {
     Receipt,
     /// `<notification>`
     Notification,
+    /// `<call>`
+    Call,
 }
 
 impl Class {
@@ -55,6 +57,7 @@ impl Class {
             "message" => Some(Self::Message),
             "receipt" => Some(Self::Receipt),
             "notification" => Some(Self::Notification),
+            "call" => Some(Self::Call),
             _ => None,
         }
     }
@@ -260,7 +263,7 @@ impl Inner {
             .attr("receipt", count(Class::Receipt))
             .attr("notification", count(Class::Notification))
             .attr("appdata", 0u64)
-            .attr("call", 0u64);
+            .attr("call", count(Class::Call));
         information(preview.build())
     }
 }

@@ -4,6 +4,7 @@
 //! they decrypt and confirm what they are sent at once. Invariant: a handle is cheap to clone and names the same
 //! phone for as long as the network runs.
 
+mod gestures;
 pub(crate) mod handset;
 pub(crate) mod keys;
 mod receive;
@@ -141,6 +142,11 @@ impl Phone {
 
     /// Marks a received message as read; the sender sees blue ticks.
     pub async fn read(&self, chat: &str, id: &str) -> Result<(), PhoneError> {
+        self.notice(chat, id, "read").await
+    }
+
+    /// Tells the sender of a received message that it was `read` or `played`.
+    async fn notice(&self, chat: &str, id: &str, kind: &str) -> Result<(), PhoneError> {
         let place = self.place(chat)?;
         let message = self.account.handset.find(&place.jid(), id);
         let message = message.ok_or_else(|| PhoneError::UnknownMessage(id.to_owned()))?;
@@ -153,7 +159,7 @@ impl Phone {
             Chat::Person(_) => Place::Direct(self.family()),
         };
         let report =
-            Report { reader: &self.account, device: 0, ids: &ids, ticks: Ticks::Read, kind: Some("read"), place };
+            Report { reader: &self.account, device: 0, ids: &ids, ticks: Ticks::Read, kind: Some(kind), place };
         report.tell(&author);
         tokio::task::yield_now().await;
         Ok(())

@@ -92,6 +92,10 @@ pub(crate) async fn take(core: &Arc<Core>, session: &Session, receipt: &Node) {
         ack = ack.attr("type", kind);
     }
     session.reply(ack.build());
+    if receipt.child("offer").is_some() {
+        // The device rings; a call has no ticks.
+        return;
+    }
     match kind {
         Some("retry") => ask_for_retry(core, session, receipt, &to).await,
         None => pass_on(core, session, receipt, &to, &ids, Ticks::Delivered),

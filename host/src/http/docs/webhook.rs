@@ -6,6 +6,8 @@
 use utoipa::openapi::{HttpMethod, Paths, RefOr, Schema};
 use utoipa::{PartialSchema, Path, ToSchema};
 
+use super::happenings;
+
 /// A message posted to a webhook. More fields may be added; none is ever renamed or removed.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a body made elsewhere")]
@@ -15,7 +17,7 @@ struct WebhookMessage {
     session_id: String,
     /// The message.
     message: WebhookMessageContent,
-    /// What happened: `message.received`.
+    /// What happened: `message.received`, `message.sent`, `message.reaction`, `message.edited` or `message.revoked`.
     #[schema(example = "message.received")]
     event: String,
     /// The event's id; the same in every delivery of it.
@@ -58,10 +60,11 @@ struct WebhookMessageContent {
     /// The name the writer goes by.
     #[schema(example = "Ana")]
     push_name: Option<String>,
-    /// The writer's number, when WhatsApp told it.
+    /// The number of the other side, when it is known: the writer's or, of a message of the account's own, the person's it
+    /// went to.
     #[schema(example = "6281381393739")]
     phone: Option<String>,
-    /// The writer's hidden address, when WhatsApp told it.
+    /// The hidden address (LID) of the other side, when it is known.
     #[schema(example = "100000000000001@lid")]
     lid: Option<String>,
     /// Whether it waited at WhatsApp while the session was away.
@@ -89,6 +92,7 @@ fn message_received() {}
 pub(super) fn paths() -> Paths {
     let mut paths = Paths::new();
     let operation = <__path_message_received as Path>::operation();
+    happenings::add(&mut paths, &operation);
     paths.add_path_operation("message.received", vec![HttpMethod::Post], operation);
     paths
 }
@@ -97,5 +101,6 @@ pub(super) fn paths() -> Paths {
 pub(super) fn schemas() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = vec![(WebhookMessage::name().into_owned(), WebhookMessage::schema())];
     WebhookMessage::schemas(&mut schemas);
+    schemas.extend(happenings::schemas());
     schemas
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::UserId;
 
-/// Most sockets of one user.
-const EACH: usize = 8;
+/// Most sockets and streams of one user.
+const EACH: usize = 16;
 
 /// The count. Cheap to clone.
 #[derive(Clone, Default)]
@@ -19,7 +19,7 @@ pub(super) struct Seat {
 }
 
 impl Seats {
-    /// A place for one more socket, unless the user holds eight.
+    /// A place for one more socket, unless the user holds sixteen.
     pub(super) fn take(&self, user: UserId) -> Option<Seat> {
         let mut held = self.lock();
         let count = held.entry(user).or_default();
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ninth_socket_waits_for_one_to_close() {
+    fn one_socket_too_many_waits_for_another_to_close() {
         let seats = Seats::default();
         let mut held: Vec<Seat> = (0..EACH).map(|_| seats.take(UserId(1)).unwrap()).collect();
         assert!(seats.take(UserId(1)).is_none());

@@ -10,7 +10,8 @@ use super::super::caller::Caller;
 use super::super::docs::answers::{Asking, Body, Guarded, Named};
 use super::super::error::ApiError;
 use super::super::extract::{Json, SessionPath};
-use crate::model::{GroupSummary, NumberCheck, Phone};
+use super::Done;
+use crate::model::{Chat, GroupSummary, NumberCheck, Phone};
 
 /// A number to be looked up.
 #[derive(Deserialize, ToSchema)]
@@ -19,6 +20,15 @@ pub(in crate::http) struct NumberRequest {
     /// The number with country code.
     #[schema(example = "6281381393739")]
     number: String,
+}
+
+/// Somebody whose presence is to be told.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct FollowRequest {
+    /// A number with country code, or a person's JID.
+    #[schema(example = "6281381393739")]
+    contact: String,
 }
 
 /// What WhatsApp knows about a number.
@@ -100,6 +110,30 @@ pub(in crate::http) async fn check_number(
     })?;
     let check = site.parts.sessions.check_number(caller.scope, &id, &number).await?;
     Ok(Answer(check.into()))
+}
+
+/// Follow somebody's presence
+///
+/// WhatsApp tells whether somebody is online only of those it is asked about. From now on their `presence.update` events
+/// come, as far as their privacy settings allow, until the session is disconnected or the gateway stops; then ask again.
+#[utoipa::path(post, path = "/api/sessions/{id}/follow-presence", operation_id = "followPresence", tag = "Contacts",
+    params(("id" = String, Path, description = "The session to ask through", example = "1234567890")),
+    request_body = FollowRequest,
+    responses((status = 200, description = "WhatsApp was asked", body = Done), Body, Guarded, Named, Asking))]
+pub(in crate::http) async fn follow_presence(
+    State(site): Shared,
+    caller: Caller,
+    SessionPath(id): SessionPath,
+    Json(request): Json<FollowRequest>,
+) -> Result<Answer<Done>, ApiError> {
+    let refused = |why: &str| ApiError::bad_request("invalid_contact", format!("contact: {why}"));
+    let contact: Chat =
+        request.contact.parse().map_err(|error: crate::model::ChatError| refused(&error.to_string()))?;
+    if !contact.is_person() {
+        return Err(refused("only people come online; write a number or a person's JID"));
+    }
+    site.parts.sessions.follow_presence(caller.scope, &id, &contact).await?;
+    Ok(Answer(Done::new("Presence is followed")))
 }
 
 /// List the account's groups

@@ -16,8 +16,8 @@ use crate::model::{Attempt, AttemptOutcome, DeadWhy, DeliveryId, DeliveryState, 
 use crate::store::deliveries::{DeliveryFilter, DeliveryRow, Page};
 
 /// Deliveries of a page unless told otherwise, and at most.
-const USUAL: u32 = 50;
-const MOST: u32 = 500;
+pub(super) const USUAL: u32 = 50;
+pub(super) const MOST: u32 = 500;
 
 /// Which deliveries, a page of them.
 #[derive(Deserialize, IntoParams)]
@@ -285,7 +285,7 @@ impl Listing {
 }
 
 /// An id that a request names.
-pub(super) fn parsed<T: std::str::FromStr>(field: &str, id: &str) -> Result<T, ApiError> {
+pub(in crate::http) fn parsed<T: std::str::FromStr>(field: &str, id: &str) -> Result<T, ApiError> {
     id.parse().map_err(|_| ApiError::bad_request("invalid_query", format!("{field}: {id:?} is no id")))
 }
 

@@ -1,7 +1,7 @@
 //! Webhook endpoints: of a session, the founding one included, and of all sessions of an account.
 
 pub(in crate::http) mod actions;
-mod body;
+pub(in crate::http) mod body;
 
 use axum::Json as Answer;
 use axum::extract::State;

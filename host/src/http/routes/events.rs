@@ -1,4 +1,4 @@
-//! Where a message is: stored, each plugin's verdict, each delivery and its attempts.
+//! What happened, page by page; and where a message is: stored, each plugin's verdict, each delivery and its attempts.
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -7,16 +7,44 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::caller::Caller;
-use super::super::docs::answers::{Guarded, Named};
+use super::super::docs::answers::{Guarded, Named, Parameter};
 use super::super::error::ApiError;
 use super::super::extract::{EventPath, MessagePath, Query};
 use super::super::{Shared, Site};
-use super::deliveries::AttemptBody;
+use super::deliveries::{AttemptBody, MOST, USUAL, parsed};
+use super::endpoints::body::checked_events;
 use super::plugins::StepBody;
-use crate::model::{Attempt, DeliveryState, Event, Labels, Scope, SessionId};
+use crate::model::{Attempt, DeliveryState, Event, EventId, Labels, Scope, SessionId};
 use crate::store::deliveries::DeliveryRow;
-use crate::store::events::RoutingRow;
+use crate::store::events::{EventPage, RoutingRow, Wanted};
 use crate::store::plugin_sends::SendRow;
+
+/// Which events, a page of them.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Listing {
+    /// Those of this session.
+    #[param(example = "1234567890")]
+    session: Option<String>,
+    /// Kinds separated by commas, families included, such as `message.*,session.status`; all when left out.
+    #[param(example = "message.*")]
+    events: Option<String>,
+    /// How many, 1 to 500; 50 when left out.
+    limit: Option<u32>,
+    /// Those older than this event: `next` of the page before.
+    before: Option<String>,
+}
+
+/// A page of events.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct EventList {
+    /// The events as plugins see them, without labels; newest first.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Value>,
+    /// What to ask for as `before` for the next page; null when there is none.
+    next: Option<String>,
+}
 
 /// The way of one event.
 #[derive(Serialize, ToSchema)]
@@ -103,6 +131,35 @@ pub(in crate::http) struct QueuedBody {
     /// When it is tried next, while it waits; milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     due_at: Option<i64>,
+}
+
+/// List events
+///
+/// Everything that happened on the account's sessions, as far as it is kept.
+#[utoipa::path(get, path = "/api/events", operation_id = "listEvents", tag = "Events", params(Listing),
+    responses((status = 200, description = "A page", body = EventList), Guarded, Parameter))]
+pub(in crate::http) async fn list(
+    State(site): Shared,
+    caller: Caller,
+    Query(listing): Query<Listing>,
+) -> Result<Answer<EventList>, ApiError> {
+    let limit = listing.limit.unwrap_or(USUAL);
+    if !(1..=MOST).contains(&limit) {
+        return Err(ApiError::bad_request("invalid_query", "limit: must be 1 to 500"));
+    }
+    let before: Option<EventId> = listing.before.as_deref().map(|id| parsed("before", id)).transpose()?;
+    let wanted = wanted(listing.session.as_deref(), listing.events.as_deref())?;
+    let page = site.parts.store.events(caller.scope).page(&wanted, before.as_ref(), limit).await?;
+    let EventPage { events, next } = page;
+    let shown = |event: &Event| serde_json::from_str(&event.document(&Labels::new())).unwrap_or_default();
+    Ok(Answer(EventList { events: events.iter().map(shown).collect(), next: next.map(String::from) }))
+}
+
+/// The events that a request names by their session and their kinds.
+pub(in crate::http) fn wanted(session: Option<&str>, kinds: Option<&str>) -> Result<Wanted, ApiError> {
+    let patterns = |kinds: &str| checked_events(kinds.split(',').map(|kind| kind.trim().to_owned()).collect());
+    let session = session.map(|id| parsed("session", id)).transpose()?;
+    Ok(Wanted { session, kinds: kinds.map(patterns).transpose()? })
 }
 
 /// Follow an event

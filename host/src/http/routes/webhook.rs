@@ -124,7 +124,7 @@ pub(super) fn parse(text: Option<&str>) -> Result<Option<WebhookUrl>, ApiError> 
 /// Refuses an address that may not be dialled. A name that does not resolve now may resolve later, so it is taken.
 pub(super) async fn check(site: &Site, url: &WebhookUrl) -> Result<(), ApiError> {
     match tokio::time::timeout(CHECK_TIMEOUT, site.parts.egress.check(url.url())).await {
-        Ok(Err(error @ EgressError::Forbidden { .. })) => Err(error.into()),
+        Ok(Err(error @ (EgressError::Forbidden { .. } | EgressError::NoNats))) => Err(error.into()),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a webhook address could not be checked");
             Ok(())

@@ -151,7 +151,7 @@ fn told(error: &EgressError) -> Error {
         | EgressError::Tls(_)
         | EgressError::Broken(_)
         | EgressError::Protocol(_) => Error::Connect(error.to_string()),
-        EgressError::AllowList(_) => Error::Other(error.to_string()),
+        EgressError::AllowList(_) | EgressError::NoNats => Error::Other(error.to_string()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::{Chat, MessageId, PluginEvent, QueuedSend};
 use crate::plugin::api::v1::outbox::{Draft, Error, Host};
-use crate::plugin::state::{Call, State};
+use crate::plugin::state::{Call, Origin, State};
 
 /// Longest text of a message, in characters.
 pub(in crate::plugin) const LONGEST_TEXT: usize = 65_536;
@@ -36,9 +36,10 @@ impl Host for State {
             return Err(denied("outbox.emit"));
         }
         // Else a transform that raises one on every webhook would never end.
-        if call.raised {
+        if call.origin == Origin::Plugin {
             return Err(invalid("an event that a plugin raised raises no further one"));
         }
+        not_own(call)?;
         if !is_name(&event_type) {
             return Err(invalid("an event's type is 1 to 64 of a-z 0-9 . _ -"));
         }
@@ -54,6 +55,7 @@ impl Host for State {
 
 fn queue(call: &mut Call, to: Chat, draft: Draft) -> Result<String, Error> {
     let Draft { text } = draft;
+    not_own(call)?;
     if text.is_empty() || text.chars().nth(LONGEST_TEXT).is_some() {
         return Err(invalid("a text has 1 to 65536 characters"));
     }
@@ -62,6 +64,15 @@ fn queue(call: &mut Call, to: Chat, draft: Draft) -> Result<String, Error> {
     let id = message.to_string();
     call.sends.push(QueuedSend { plugin: call.place.plugin.clone(), message, to, text });
     Ok(id)
+}
+
+/// Else a transform that sends on every webhook would answer itself for ever.
+fn not_own(call: &Call) -> Result<(), Error> {
+    if call.origin == Origin::Account {
+        Err(invalid("on what the account itself sent nothing is sent or raised"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the call may ask for one more.

@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use super::{Fate, Left, fate};
 use crate::model::{
-    Chat, Effects, EndpointId, EventId, Hook, Labels, LogLevel, LogLine, Millis, PluginEvent, PluginId, QueuedSend,
-    Step,
+    Chat, Effects, EndpointId, Event, EventId, Happening, Hook, Labels, LogLevel, LogLine, Millis, PluginEvent,
+    PluginId, QueuedSend, Step,
 };
 use crate::plugin::api::v1::types::CallContext;
 use crate::plugin::call::{Answer, Fault, Input};
 use crate::plugin::capability::kv::Keyspace;
 use crate::plugin::link::Link;
 use crate::plugin::machine::{Done, Machine};
-use crate::plugin::state::Call;
+use crate::plugin::state::{Call, Origin};
 
 /// Calls of this process, which makes their ids unique beside the event's.
 static CALLS: AtomicU64 = AtomicU64::new(0);
@@ -36,6 +36,7 @@ pub(super) struct Ledger {
     rehearsal: bool,
     /// Where replies go: where the message came from, whatever a patch says.
     chat: Option<Chat>,
+    origin: Origin,
     keys: HashMap<PluginId, Keyspace>,
     steps: Vec<Step>,
     sends: Vec<QueuedSend>,
@@ -78,18 +79,19 @@ impl Said {
 impl Ledger {
     pub(super) fn new(
         machine: Arc<Machine>,
-        event: Option<EventId>,
+        event: Option<&Event>,
         attempt: u32,
         rehearsal: bool,
         chat: Option<Chat>,
     ) -> Self {
         Self {
             machine,
-            event,
+            event: event.map(|event| event.id.clone()),
             attempt,
             failures: attempt.saturating_sub(1),
             rehearsal,
             chat,
+            origin: event.map_or(Origin::Others, |event| origin(&event.what)),
             keys: HashMap::new(),
             steps: Vec::new(),
             sends: Vec::new(),
@@ -110,8 +112,7 @@ impl Ledger {
         if link.place.grants.reply {
             call.chat.clone_from(&self.chat);
         }
-        // Only what a plugin raised came from no chat.
-        call.raised = self.chat.is_none();
+        call.origin = self.origin;
         if !self.keys.is_empty() {
             call.keys = self.keys.remove(&link.place.plugin).unwrap_or_default();
         }
@@ -218,6 +219,15 @@ impl Ledger {
             None => write!(id, "out.{:x}.{number:x}", self.machine.outside.clock.now().0),
         };
         id
+    }
+}
+
+fn origin(what: &Happening) -> Origin {
+    match what {
+        Happening::Plugin(_) => Origin::Plugin,
+        Happening::Message(message) if message.from_me => Origin::Account,
+        Happening::Ack(_) => Origin::Account,
+        _ => Origin::Others,
     }
 }
 

@@ -88,5 +88,7 @@ fn written(from: &Chat, to: &Chat, text: &str, now: Millis) -> Incoming {
         push_name: None,
         sent_at: now,
         backfill: false,
+        chat_alt: None,
+        target: None,
     }
 }

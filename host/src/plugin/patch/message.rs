@@ -146,6 +146,8 @@ mod tests {
             push_name: None,
             sent_at: Millis(0),
             backfill: false,
+            chat_alt: None,
+            target: None,
         }
     }
 

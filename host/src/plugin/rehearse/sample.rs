@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::model::{Chat, Event, EventId, Happening, Incoming, Labels, MessageKind, Millis, SessionId};
+use crate::model::{Chat, Event, EventId, Happening, Incoming, Labels, MessageKind, Millis, SessionId, Target};
 
 /// A message as the event's JSON has it, with everything optional: what `GET /api/events/{id}/trace` shows as `message`
 /// can be sent as it stands. What the gateway works out by itself is taken and not looked at.
@@ -21,6 +21,7 @@ pub struct Sample {
     push_name: Option<String>,
     sent_at: Option<Millis>,
     backfill: bool,
+    target: Option<Target>,
     #[serde(rename = "is_group")]
     _is_group: IgnoredAny,
     #[serde(rename = "phone")]
@@ -57,6 +58,8 @@ impl Sample {
             push_name: self.push_name,
             sent_at: self.sent_at.unwrap_or_else(|| Millis::from_seconds(now.seconds())),
             backfill: self.backfill,
+            chat_alt: None,
+            target: self.target,
         };
         Some(Event { id: EventId::new(), session, what: Happening::Message(message), stored_at: now })
     }
@@ -99,6 +102,10 @@ mod tests {
         let shown = event(r#"{"text": "hi"}"#).document(&Labels::new());
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(event(&shown["message"].to_string()).message().unwrap().text.as_deref(), Some("hi"));
+        let reaction =
+            r#"{"kind": "reaction", "text": "👍", "target": {"id": "3EB1", "sender": null, "from_me": true}}"#;
+        let shown: serde_json::Value = serde_json::from_str(&event(reaction).document(&Labels::new())).unwrap();
+        assert!(event(&shown["message"].to_string()).message().unwrap().target.as_ref().unwrap().from_me);
         assert!(serde_json::from_str::<Sample>(r#"{"txet": "hi"}"#).is_err());
     }
 }

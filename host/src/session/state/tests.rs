@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::Receipt;
+use crate::model::{Availability, Person, Presence, ReceiptKind};
 
 const NOW: Millis = Millis(1_000_000);
 
@@ -124,25 +124,28 @@ fn a_session_nobody_links_is_given_up_when_its_last_code_is_past() {
 }
 
 #[test]
-fn news_of_sent_messages_is_stored_in_any_status() {
+fn news_of_messages_and_of_others_is_stored_in_any_status() {
     let id = || MessageId::from("3EB0".to_owned());
-    let receipt = |kind| {
-        News::Receipt(Receipt {
-            ids: vec![id()],
-            chat: "15550000002".parse().unwrap(),
-            from: "15550000002".parse().unwrap(),
-            kind,
-            at: NOW,
-        })
+    let friend = || Person::of("15550000002".parse().unwrap(), None);
+    let receipt = || Receipt {
+        ids: vec![id()],
+        chat: "15550000002".parse().unwrap(),
+        from: friend(),
+        kind: ReceiptKind::Played,
+        at: NOW,
     };
+    let here = || {
+        let presence = Presence { from: friend(), state: Availability::Available, last_seen: None };
+        Box::new(Happening::Presence(presence))
+    };
+    let advance = |to, code| Effect::Advance { message: id(), to, code };
     let table = [
-        (News::LateAck(id(), None), MessageState::Sent, None),
-        (News::LateAck(id(), Some(463)), MessageState::Refused, Some(463)),
-        (receipt(ReceiptKind::Delivered), MessageState::Delivered, None),
-        (receipt(ReceiptKind::Read), MessageState::Read, None),
-        (receipt(ReceiptKind::Played), MessageState::Read, None),
+        (News::LateAck(id(), None), advance(MessageState::Sent, None)),
+        (News::LateAck(id(), Some(463)), advance(MessageState::Refused, Some(463))),
+        (News::Receipt(receipt()), Effect::Confirm(receipt())),
+        (News::Happened(here()), Effect::Tell(here())),
     ];
-    for (news, to, code) in table {
-        assert_eq!(step(&Status::Stopped, news, NOW), (None, vec![advance(vec![id()], to, code)]));
+    for (news, effect) in table {
+        assert_eq!(step(&Status::Stopped, news, NOW), (None, vec![effect]));
     }
 }

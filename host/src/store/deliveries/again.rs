@@ -11,7 +11,6 @@ use sqlx::FromRow;
 
 use super::{Deliveries, ShapeRow, lanes};
 use crate::model::{Chat, DeadWhy, DeliveryId, EndpointId, Event, Millis, Shape};
-use crate::store::column::json;
 use crate::store::events::identity::digest;
 use crate::store::pool::{Tx, on};
 use crate::store::sql::statements;
@@ -105,7 +104,8 @@ impl Deliveries<'_> {
     ) -> Result<Option<DeliveryId>, StoreError> {
         let (scope, now, id, endpoint) = (self.1, event.stored_at, DeliveryId::new(), endpoint.clone());
         let (event, kind, shape) = (event.clone(), event.kind(), ShapeRow::of(shape)?);
-        let (dedup, payload) = (digest(&["test", event.id.as_str()]), json(&serde_json::json!({}))?);
+        let payload = event.what.payload().map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let dedup = digest(&["test", event.id.as_str()]);
         let work = self.0.write(move |tx| {
             Box::pin(async move {
                 if !sessions::is_visible(tx, scope, &event.session).await? {

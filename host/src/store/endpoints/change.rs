@@ -14,10 +14,10 @@ use super::row::{self, EndpointRow, Sealing, seal_of};
 use super::{DEFAULT, Endpoints, GET};
 use crate::model::{
     DeliveryOrder, Disabled, DisabledWhy, Endpoint, EndpointDisabled, EndpointId, EndpointLimits, Event, EventFilter,
-    EventId, Happening, Headers, Millis, Scope, SessionId, SigningKey, SigningKeys, WebhookUrl,
+    Happening, Headers, Millis, Scope, SessionId, SigningKey, SigningKeys, WebhookUrl,
 };
 use crate::store::column::{json, text};
-use crate::store::events::identity::digest;
+use crate::store::events::record::{self, New};
 use crate::store::pool::{Tx, on};
 use crate::store::sql::statements;
 use crate::store::{StoreError, Vault};
@@ -42,7 +42,6 @@ statements! {
     DISABLE = "UPDATE endpoints SET disabled_why = $1, disabled_at = $2
         WHERE id = $3 AND enabled AND disabled_why IS NULL";
     SESSION = "SELECT id FROM sessions WHERE owner = $1 ORDER BY seq LIMIT 1";
-    RAISE = "INSERT INTO events (id, session_id, kind, dedup, payload, stored_at) VALUES ($1, $2, $3, $4, $5, $6)";
 }
 
 /// What is to be changed; `None` leaves it as it is.
@@ -194,14 +193,9 @@ async fn raise(tx: &mut Tx, endpoint: Endpoint, why: DisabledWhy, now: Millis) -
         }
     };
     let Some(session) = session else { return Ok(None) };
-    let what = EndpointDisabled { endpoint: endpoint.id, name: endpoint.name, url: endpoint.url, why };
-    let payload = json(&what)?;
-    let event = Event { id: EventId::new(), session, what: Happening::Disabled(what), stored_at: now };
-    on!(tx, |db, q| {
-        let add = sqlx::query(q(RAISE)).bind(&event.id).bind(&event.session).bind(event.kind());
-        add.bind(digest(&["disabled", event.id.as_str()]).to_vec()).bind(payload).bind(now).execute(db).await?;
-    });
-    Ok(Some(event))
+    let what = EndpointDisabled { id: endpoint.id, name: endpoint.name, url: endpoint.url, why, at: now };
+    let new = New::of(&session, Happening::EndpointDisabled(what))?;
+    record::add(tx, Scope::gateway(), &session, new, now).await
 }
 
 /// The keys with a new one first. Of an algorithm two sign at most: the new one, and for a while the one before.

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::identity::{digest, message_key};
-use crate::model::{Clock, Event, EventId, Happening, Incoming, MESSAGE_RECEIVED, Millis, Scope, SessionId};
+use crate::model::{Clock, Event, EventId, Happening, Incoming, Millis, Scope, SessionId};
 use crate::store::StoreError;
 use crate::store::bulk::{MOST, portions, push_list};
 use crate::store::column::json;
@@ -137,7 +137,7 @@ async fn insert(tx: &mut Tx, rows: &[&(Event, &Arrival)]) -> Result<(), StoreErr
         let mut insert =
             QueryBuilder::new("INSERT INTO events (id, session_id, kind, dedup, message_key, payload, stored_at) ");
         insert.push_values(rows, |mut row, (event, arrival)| {
-            row.push_bind(&event.id).push_bind(&event.session).push_bind(MESSAGE_RECEIVED);
+            row.push_bind(&event.id).push_bind(&event.session).push_bind(event.kind());
             row.push_bind(&arrival.dedup[..]).push_bind(&arrival.key[..]);
             row.push_bind(&arrival.payload).push_bind(event.stored_at);
         });

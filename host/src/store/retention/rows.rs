@@ -26,6 +26,12 @@ statements! {
             OR EXISTS (SELECT 1 FROM plugin_sends w WHERE w.event_id = e.id AND w.state = 'waiting') AS held
         FROM events e WHERE e.routed_at IS NOT NULL AND e.digest_until IS NULL AND e.stored_at >= $1 AND e.stored_at < $2
         ORDER BY e.stored_at LIMIT $3";
+    /// Events that are worth nothing any more, whatever else is kept for how long.
+    FLEETING = "SELECT e.id, e.forget_at,
+            EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.state = 'waiting')
+            OR EXISTS (SELECT 1 FROM plugin_sends w WHERE w.event_id = e.id AND w.state = 'waiting') AS held
+        FROM events e WHERE e.forget_at >= $1 AND e.forget_at < $2 AND e.routed_at IS NOT NULL
+        ORDER BY e.forget_at LIMIT $3";
     /// Deliveries, their attempts and the record of the routing go with the event.
     DROP_EVENT = "DELETE FROM events WHERE id = $1 AND routed_at IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = events.id AND d.state = 'waiting')
@@ -84,6 +90,8 @@ const EMPTY: u64 = 500;
 pub(super) enum Kind {
     /// Whole events, with what hangs on them. By when they were stored.
     Events,
+    /// Events that are worth nothing later, somebody's presence for instance. By when they are to go.
+    Fleeting,
     /// What deleted events left behind. By when WhatsApp has forgotten their messages.
     Digests,
     /// Attempts of deliveries. By when they began.
@@ -112,6 +120,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug)]
 enum Key {
     Event(EventId),
+    Fleeting(EventId),
     Digest(EventId),
     Attempt(DeliveryId, i64),
     Replay(ReplayId),
@@ -145,6 +154,11 @@ pub(super) async fn page(store: &Store, kind: Kind, from: Millis, before: Millis
                     ..row(Key::Event(id), at, held)
                 };
                 page.into_iter().map(weighed).collect()
+            }
+            Kind::Fleeting => {
+                let page = sqlx::query_as(q(FLEETING)).bind(from).bind(before).bind(limit);
+                let page: Vec<(EventId, Millis, bool)> = page.fetch_all(db).await?;
+                page.into_iter().map(|(id, at, held)| row(Key::Fleeting(id), at, held)).collect()
             }
             Kind::Digests => {
                 let page = sqlx::query_as(q(DIGESTS)).bind(from).bind(before).bind(limit);
@@ -210,7 +224,7 @@ impl Row {
                 let empty = empty(tx, &id, forgotten_at).await?;
                 return Ok(empty.then(|| self.bytes.saturating_sub(EMPTY)));
             }
-            Key::Event(id) => {
+            Key::Event(id) | Key::Fleeting(id) => {
                 on!(tx, |db, q| { sqlx::query(q(DROP_EVENT)).bind(id).execute(db).await?.rows_affected() })
             }
             Key::Digest(id) => {

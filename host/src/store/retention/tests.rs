@@ -3,8 +3,8 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::model::{
-    Attempt, AttemptOutcome, DeadWhy, Effects, EndpointId, EventId, Incoming, MessageId, MessageKind, MessageState,
-    Phases, PluginId, Role, Scope, SessionId, Shape,
+    Attempt, AttemptOutcome, Availability, DeadWhy, Effects, EndpointId, EventId, Happening, Incoming, MessageId,
+    MessageKind, MessageState, Outgoing, Person, Phases, PluginId, Presence, Role, Scope, SessionId, Shape,
 };
 use crate::store::deliveries::{DeliveryFilter, Settled, Settlement};
 use crate::store::endpoints::NewEndpoint;
@@ -94,8 +94,8 @@ impl Shop {
     async fn send(&self, id: &str, state: MessageState) {
         let (message, to) = (MessageId::from(id.to_owned()), "6281381393739".parse().unwrap());
         let (sends, session) = (self.at.store.sends(Scope::gateway()), &self.session);
-        let send =
-            NewSend { session, message: &message, to: &to, key: None, effects: Effects::default(), logs: vec![] };
+        let (what, effects) = (Outgoing::Text("Hi".to_owned()), Effects::default());
+        let send = NewSend { session, message: &message, to: &to, what: &what, key: None, effects, logs: vec![] };
         sends.begin(send).await.unwrap();
         sends.advance(session, &[message], state, None).await.unwrap();
     }
@@ -155,11 +155,33 @@ fn message(id: &str, text: &str) -> Incoming {
         push_name: None,
         sent_at: Millis(1_643_723_400_000),
         backfill: false,
+        chat_alt: None,
+        target: None,
     }
 }
 
 fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}{number}")).collect()
+}
+
+#[tokio::test]
+async fn presence_goes_after_a_day_whatever_else_is_kept() {
+    let shop = Shop::open().await;
+    let from = Person::of("6281381393739".parse().unwrap(), None);
+    let here = Happening::Presence(Presence { from, state: Availability::Available, last_seen: None });
+    let told = [(shop.session.clone(), here.clone()), (shop.session.clone(), here)];
+    let events = shop.at.store.events(Scope::gateway()).record(&told).await.unwrap();
+    shop.route(&events[0].id).await;
+    shop.route(&shop.receive(&["message"]).await[0]).await;
+    shop.at.clock.advance(days(1));
+    assert_eq!(shop.look(OFF).await, Gone::default());
+    shop.at.clock.advance(HOUR);
+    assert_eq!(shop.look(OFF).await, Gone { events: 1, ..Gone::default() });
+    assert_eq!(
+        shop.count("SELECT COUNT(*) FROM events").await,
+        2,
+        "nothing is left of it; the other is not routed yet"
+    );
 }
 
 #[tokio::test]

@@ -15,11 +15,15 @@ fn text(text: &str) -> wa::Message {
     wa::Message { conversation: Some(text.to_owned()), ..Default::default() }
 }
 
+/// The account's own addresses.
+fn own() -> Person {
+    Person::of("15550000001".parse().unwrap(), Some("100000000000001@lid".parse().unwrap()))
+}
+
 fn kind(message: &wa::Message) -> Option<(MessageKind, Option<String>)> {
     let info = info("15550000002@s.whatsapp.net", "15550000002@s.whatsapp.net");
-    let at = addresses(&info, |_| None).unwrap();
-    let to = "15550000001".parse().unwrap();
-    incoming(message, &info, at, &to).map(|incoming| (incoming.kind, incoming.text))
+    let at = addresses(message, &info, |_| None).unwrap();
+    incoming(message, &info, at, &own()).map(|incoming| (incoming.kind, incoming.text))
 }
 
 #[test]
@@ -29,7 +33,7 @@ fn knows_people_by_number_wherever_the_number_is_known() {
         info.source.sender_alt = Some(number.clone());
         info
     };
-    // (case, info, whether the store knows the number) → chat, sender, the sender's other address
+    // (case, info, whether the store knows the other address) → chat, sender, the sender's other address
     let lid = "100000000000002@lid";
     let person = "15550000002@s.whatsapp.net";
     let group = "120363000000000001@g.us";
@@ -39,11 +43,13 @@ fn knows_people_by_number_wherever_the_number_is_known() {
         ("by LID, number stored", info(lid, lid), true, person, person, Some(lid)),
         ("by LID alone", info(lid, lid), false, lid, lid, None),
         ("group member by LID", told(info(group, lid)), false, group, person, Some(lid)),
+        ("by number, LID stored", info(person, person), true, person, person, Some(lid)),
     ];
+    let known = |jid: &Jid| Some(if jid.is_lid() { number.clone() } else { lid.parse().unwrap() });
     for (case, info, stored, chat, sender, alt) in table {
-        let found = addresses(&info, |_| stored.then(|| number.clone())).unwrap();
-        assert_eq!((found.chat.jid(), found.sender.jid()), (chat, sender), "{case}");
-        assert_eq!(found.sender_alt.as_ref().map(Chat::jid), alt, "{case}");
+        let found = addresses(&text("x"), &info, |jid| known(jid).filter(|_| stored)).unwrap();
+        assert_eq!((found.place.chat.jid(), found.sender.chat.jid()), (chat, sender), "{case}");
+        assert_eq!(found.sender.alt.as_ref().map(Chat::jid), alt, "{case}");
     }
 }
 
@@ -52,9 +58,53 @@ fn a_message_of_our_own_stands_in_the_recipients_chat() {
     let mut info = info("100000000000002@lid", "15550000001@s.whatsapp.net");
     info.source.is_from_me = true;
     info.source.recipient_alt = Some("15550000002@s.whatsapp.net".parse().unwrap());
-    let found = addresses(&info, |_| None).unwrap();
+    let at = addresses(&text("x"), &info, |_| None).unwrap();
+    let found = incoming(&text("x"), &info, at, &own()).unwrap();
     assert_eq!(found.chat.jid(), "15550000002@s.whatsapp.net");
+    assert_eq!(found.chat_alt.as_ref().map(Chat::jid), Some("100000000000002@lid"));
     assert_eq!(found.sender.jid(), "15550000001@s.whatsapp.net");
+}
+
+/// A reaction to this message, as its writer sees it.
+fn reaction(from_me: bool, participant: Option<&str>) -> wa::Message {
+    let key = wa::MessageKey {
+        id: Some("3EB1".to_owned()),
+        from_me: Some(from_me),
+        participant: participant.map(str::to_owned),
+        ..Default::default()
+    };
+    let reaction = wa::message::ReactionMessage {
+        key: MessageField::some(key),
+        text: Some("👍".to_owned()),
+        ..Default::default()
+    };
+    wa::Message { reaction_message: MessageField::some(reaction), ..Default::default() }
+}
+
+#[test]
+fn says_whose_message_a_reaction_is_about() {
+    let (friend, group) = ("15550000002@s.whatsapp.net", "120363000000000001@g.us");
+    let mine = |mut info: MessageInfo| {
+        info.source.is_from_me = true;
+        info
+    };
+    let own_jid = "15550000001@s.whatsapp.net";
+    // (case, info, the key) → who wrote the message, whether that is the account
+    let table = [
+        ("friend to ours", info(friend, friend), reaction(false, None), Some(own_jid), true),
+        ("friend to their own", info(friend, friend), reaction(true, None), Some(friend), false),
+        ("we to theirs", mine(info(friend, own_jid)), reaction(false, None), Some(friend), false),
+        ("we to ours", mine(info(friend, own_jid)), reaction(true, None), Some(own_jid), true),
+        ("in a group, to ours", info(group, friend), reaction(false, Some("100000000000001@lid")), Some(own_jid), true),
+        ("in a group, to nobody's", info(group, friend), reaction(false, None), None, false),
+    ];
+    let known = |jid: &Jid| (jid.user == "100000000000001").then(|| own_jid.parse().unwrap());
+    for (case, info, message, sender, from_me) in table {
+        let at = addresses(&message, &info, known).unwrap();
+        let target = incoming(&message, &info, at, &own()).unwrap().target.unwrap();
+        let found = target.sender.as_ref().map(|sender| sender.chat.jid());
+        assert_eq!((target.id.as_str(), found, target.from_me), ("3EB1", sender, from_me), "{case}");
+    }
 }
 
 #[test]
@@ -121,13 +171,12 @@ fn edits_and_revocations_are_for_people_and_key_shares_are_not() {
 
 #[test]
 fn leaves_out_peer_traffic_and_status_posts() {
-    let to = "15550000001".parse().unwrap();
     let mut peer = info("15550000001@s.whatsapp.net", "15550000001@s.whatsapp.net");
     peer.category = MessageCategory::Peer;
     let status = info("status@broadcast", "15550000002@s.whatsapp.net");
     for info in [peer, status] {
-        let at = addresses(&info, |_| None).unwrap();
-        assert_eq!(incoming(&text("x"), &info, at, &to), None);
+        let at = addresses(&text("x"), &info, |_| None).unwrap();
+        assert_eq!(incoming(&text("x"), &info, at, &own()), None);
     }
 }
 

@@ -111,5 +111,7 @@ fn message() -> Result<Incoming> {
         push_name: Some("Somebody".to_owned()),
         sent_at: Millis(1_643_723_400_000),
         backfill: false,
+        chat_alt: None,
+        target: None,
     })
 }

@@ -16,7 +16,7 @@ use super::super::super::error::ApiError;
 use super::super::super::extract::{Json, LoneEndpointPath};
 use super::body::{EndpointBody, KeyBody, keys};
 use super::{no_endpoint, shown};
-use crate::model::{Event, EventId, Happening, SessionId, Shape};
+use crate::model::{Event, EventId, Happening, SessionId, Shape, WebhookTest};
 use crate::store::endpoints::{EndpointChange, Rotation};
 
 /// How long an old key signs beside the new one, unless told otherwise, and at most.
@@ -168,9 +168,13 @@ pub(in crate::http) async fn test(
     let session: Option<SessionId> = endpoint.session.or(first);
     let nowhere = || ApiError::conflict("no_session", "an event belongs to a session; create one first");
     let session = session.ok_or_else(nowhere)?;
-    let event = Event { id: EventId::new(), session, what: Happening::Test, stored_at: site.parts.clock.now() };
-    // As the founding body is made, without a message.
-    let body = json!({ "session_id": event.session, "event": event.kind(), "event_id": event.id });
+    let told = WebhookTest { endpoint_id: id.clone(), text: "This is a test of your webhook.".to_owned() };
+    let (what, stored_at) = (Happening::Test(told.clone()), site.parts.clock.now());
+    let event = Event { id: EventId::new(), session, what, stored_at };
+    // As `forward` makes it of what is no message.
+    let body = json!({
+        "session_id": event.session, "event": event.kind(), "event_id": event.id, "occurred_at": stored_at, "data": told,
+    });
     let shape = Shape::json(body.to_string());
     let added = store.deliveries(caller.scope).add_test(&id, &event, shape).await?;
     let delivery = added.ok_or_else(no_endpoint)?;

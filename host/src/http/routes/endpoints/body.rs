@@ -32,7 +32,7 @@ pub(in crate::http) struct EndpointRequest {
     /// The name plugins route to: 1 to 64 of `A-Z a-z 0-9 . _ -`, unique on its session or account; not `default`.
     #[schema(example = "billing")]
     name: String,
-    /// An `http` or `https` address.
+    /// An `http` or `https` address, or a subject on NATS such as `nats:orders`, where the gateway has NATS.
     #[schema(example = "https://myapp.com/webhook/billing")]
     url: String,
     /// What it is for; at most 500 characters.
@@ -301,7 +301,7 @@ fn checked_url(url: &str) -> Result<WebhookUrl, ApiError> {
     url.ok_or_else(|| ApiError::bad_request("invalid_webhook_url", "url: an endpoint needs an address"))
 }
 
-fn checked_events(patterns: Vec<String>) -> Result<EventFilter, ApiError> {
+pub(in crate::http) fn checked_events(patterns: Vec<String>) -> Result<EventFilter, ApiError> {
     if patterns.len() > EventFilter::MOST {
         return Err(ApiError::bad_request("invalid_events", "events: has more than 64 patterns"));
     }

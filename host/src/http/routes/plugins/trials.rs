@@ -63,7 +63,7 @@ pub(in crate::http) struct DryRunRequest {
 /// Which events are to be replayed through which version.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct ReplayRequest {
+pub(in crate::http) struct PluginReplayRequest {
     /// The version to try; the one that runs, when left out, which shows what another configuration would change.
     #[serde(default)]
     version: Option<u32>,
@@ -110,14 +110,14 @@ pub(in crate::http) async fn dry_run(
 /// the two differ. Nothing is stored, sent or raised, and requests to other services are not made. One at a time.
 #[utoipa::path(post, path = "/api/plugins/{id}/replay", operation_id = "replayThroughPlugin", tag = "Plugins",
     params(("id" = String, Path, description = "The plugin")),
-    request_body = ReplayRequest,
+    request_body = PluginReplayRequest,
     responses((status = 200, description = "What would have gone another way", body = ReplayBody), Body, Guarded,
               Named, Standing))]
 pub(in crate::http) async fn replay(
     State(site): Shared,
     caller: Caller,
     PluginPath(id): PluginPath,
-    Json(request): Json<ReplayRequest>,
+    Json(request): Json<PluginReplayRequest>,
 ) -> Result<Answer<ReplayBody>, ApiError> {
     let last = request.last.unwrap_or(LAST);
     if !(1..=MOST).contains(&last) {
